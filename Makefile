@@ -1,0 +1,55 @@
+# Everything that a fresh machine needs: `make demo`, `make test`. No root, nothing installed by hand.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+export RAG_CONFIG ?= examples/rag_pipeline.yaml
+export HF_HUB_OFFLINE ?= 1
+export DO_NOT_TRACK := 1
+# Stores sync to disk often; in memory the tests take a third of the time.
+SCRATCH := $(shell [ -w /dev/shm ] && echo /dev/shm || echo /tmp)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-deep lint format dev docs bench clean
+
+help:  ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(VENV)/.installed  ## a virtual environment with everything, versions pinned
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=24"
+	@echo "installing torch, then the rest; about two minutes"
+	$(BIN)/python -m pip install --quiet "torch==2.13.0"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[ui,model,s3,test]"
+	@touch $@
+
+demo: install  ## index the bundled documents and ask three questions
+	@PATH="$(abspath $(BIN)):$$PATH" sh examples/demo.sh
+
+test: install  ## what a user runs: no root, no Debian packages
+	TMPDIR=$(SCRATCH) $(BIN)/python -m pytest -n $(WORKERS)
+
+test-deep: install  ## kills, real corpora, a real browser; needs the Debian packages that .ci/run installs
+	$(BIN)/python -m pytest -m deep -n $(WORKERS)
+
+lint: install  ## style, types, arrows between rooms, generated pages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/generate_settings.py --check
+
+format: install  ## put the code in shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: install  ## regenerate docs/settings.md and rag_pipeline/settings.schema.json
+	$(BIN)/python docs/generate_settings.py
+
+dev: install  ## the Dagster web UI on http://127.0.0.1:3000
+	@PATH="$(abspath $(BIN)):$$PATH" rag ui
+
+clean:  ## remove what the demo made
+	rm -rf examples/.rag test-output

@@ -1,0 +1,218 @@
+"""A whole index beside the encoder's own limit, a no-op, the sensor's look, and memory; each in its own process.
+
+    python benchmarks/index.py first --corpus /usr/share/doc/python3.11/html --pages 200
+    python benchmarks/index.py noop --corpus ...      seconds of a second `rag index`
+    python benchmarks/index.py scan --files 10000     seconds of the sensor's look at unchanged files
+    python benchmarks/index.py memory --sizes 500 5000 peak memory by number of documents, with a stand-in for the model
+
+`first` prints wall seconds of `rag index`, those of the best plain `SentenceTransformer.encode` over the same chunks, and
+the ratio. Pin the process to the cores you mean (`taskset -c 0,1`); nothing else should run.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+RAG = [sys.executable, "-c", "from rag_pipeline.cli import main; main()"]
+WORDS = [
+    "index",
+    "vector",
+    "bucket",
+    "ledger",
+    "source",
+    "chunk",
+    "model",
+    "query",
+    "point",
+    "alias",
+    "document",
+    "schema",
+    "digest",
+    "store",
+    "batch",
+]
+
+
+def make_corpus(folder: Path, corpus: Path, pages: int) -> None:
+    """Copies every n-th HTML page."""
+    found = [page for page in sorted(corpus.rglob("*.html")) if page.is_file()]
+    step = max(1, len(found) // pages)
+    for page in found[::step][:pages]:
+        target = folder / "docs" / page.relative_to(corpus)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(page, target)
+    write_settings(folder)
+
+
+def write_settings(folder: Path, **changes: Any) -> None:
+    """Settings over ``folder/docs``."""
+    (folder / "docs").mkdir(parents=True, exist_ok=True)
+    values = {"sources": [{"name": "pages", "url": "docs"}], **changes}
+    (folder / "rag_pipeline.yaml").write_text(yaml.safe_dump(values))
+
+
+def rag_index(folder: Path) -> tuple[float, dict[str, Any]]:
+    """Wall seconds of the whole process, and its answer."""
+    started = time.perf_counter()
+    done = subprocess.run([*RAG, "index", "--json"], cwd=folder, capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - started
+    if done.returncode:
+        sys.exit(done.stderr)
+    return seconds, json.loads(done.stdout)
+
+
+def chunk_texts(folder: Path) -> list[str]:
+    """Every different embedded text of the index."""
+    from rag_pipeline.project import Project
+
+    project = Project.load(folder / "rag_pipeline.yaml")
+    build = project.build()
+    texts = {c.embedded_text for b in project.buckets for row in build.load(b)[1].rows.values() for c in row.chunks}
+    return sorted(texts)
+
+
+def plain_encode(folder: Path, texts: list[str]) -> dict[str, float]:
+    """Seconds of ``encode`` by arithmetic and batch size; the model's load is left out."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    from rag_pipeline.project import Project
+
+    path = Project.load(folder / "rag_pipeline.yaml").facts.path
+    seconds = {}
+    for name, dtype in {"float32": torch.float32, "bfloat16": torch.bfloat16}.items():
+        model = SentenceTransformer(path, device="cpu", model_kwargs={"dtype": dtype})
+        model.max_seq_length = 512
+        model.encode(texts[:16], show_progress_bar=False)
+        for batch in (32, 64):
+            started = time.perf_counter()
+            model.encode(
+                texts,
+                batch_size=batch,
+                show_progress_bar=False,
+                convert_to_numpy=dtype is torch.float32,
+                convert_to_tensor=dtype is not torch.float32,
+            )
+            seconds[f"{name}, batch {batch}"] = time.perf_counter() - started
+    return seconds
+
+
+def bench_first(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    make_corpus(folder, arguments.corpus, arguments.pages)
+    seconds, values = rag_index(folder)
+    texts = chunk_texts(folder)
+    plain = plain_encode(folder, texts)
+    best = min(plain, key=plain.__getitem__)
+    return {
+        "documents": values["documents"]["new"],
+        "chunks": len(texts),
+        "tokens": values["tokens"],
+        "index_s": round(seconds, 1),
+        "stages_s": {k: round(v, 1) for k, v in values["seconds"].items()},
+        "plain_encode_s": {name: round(value, 1) for name, value in plain.items()},
+        "ratio": round(seconds / plain[best], 3),
+        "best_plain": best,
+    }
+
+
+def bench_noop(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    make_corpus(folder, arguments.corpus, arguments.pages)
+    rag_index(folder)
+    times = [rag_index(folder)[0] for _ in range(arguments.repeats)]
+    return {
+        "pages": arguments.pages,
+        "seconds_median": round(statistics.median(times), 2),
+        "min_max": [round(min(times), 2), round(max(times), 2)],
+    }
+
+
+def bench_scan(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    from rag_pipeline.project import Project
+
+    write_settings(folder)
+    for number in range(arguments.files):
+        file = folder / "docs" / f"{number % 100:02d}" / f"{number}.md"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"# Document {number}\n")
+        os.utime(file, (1_700_000_000, 1_700_000_000))
+    project = Project.load(folder / "rag_pipeline.yaml")
+    project.scan(approve_deletes=False, progress=_Silent())
+    times = []
+    for _ in range(arguments.repeats):
+        started = time.perf_counter()
+        assert not project.look_for_changes()
+        times.append(time.perf_counter() - started)
+    return {"files": arguments.files, "seconds_median": round(statistics.median(times), 3), "max": round(max(times), 3)}
+
+
+class _Silent:
+    def extend(self, stage: str, amount: int) -> None: ...
+
+    def advance(self, stage: str, amount: int = 1) -> None: ...
+
+
+def bench_memory(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    peaks = {}
+    for size in arguments.sizes:
+        command = [sys.executable, __file__, "memory-of", "--size", str(size), "--folder", str(folder / str(size))]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        peaks[size] = int(done.stdout)
+    first, last = peaks[arguments.sizes[0]], peaks[arguments.sizes[-1]]
+    return {"peak_mib": peaks, "growth": round(last / first, 3)}
+
+
+def memory_of(arguments: argparse.Namespace) -> None:
+    """Prints the peak memory in MiB of one first index; torch is loaded so that the base is the real one."""
+    import torch  # noqa: F401 - part of the base
+
+    from rag_pipeline_tests.projects import index_once, open_project
+
+    write_settings(arguments.folder, buckets=16)
+    for number in range(arguments.size):
+        words = " ".join(WORDS[(number * 7 + i * 3) % len(WORDS)] for i in range(400))
+        (arguments.folder / "docs" / f"{number}.md").write_text(f"# Document {number}\n\n## Part\n\n{words}.\n\n{words[::-1]}.\n")
+    project = open_project(arguments.folder / "rag_pipeline.yaml")
+    index_once(project)
+    project.close()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scenario", choices=["first", "noop", "scan", "memory", "memory-of"])
+    parser.add_argument("--corpus", type=Path, default=Path("/usr/share/doc/python3.11/html"))
+    parser.add_argument("--pages", type=int, default=200)
+    parser.add_argument("--files", type=int, default=10_000)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[500, 5000])
+    parser.add_argument("--size", type=int, default=500)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--folder", type=Path, help="an empty working folder; default: a temporary one")
+    arguments = parser.parse_args()
+    if arguments.scenario == "memory-of":
+        memory_of(arguments)
+        return
+    scenarios: dict[str, Callable[[argparse.Namespace, Path], dict[str, Any]]] = {
+        "first": bench_first,
+        "noop": bench_noop,
+        "scan": bench_scan,
+        "memory": bench_memory,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        result = scenarios[arguments.scenario](arguments, arguments.folder or Path(folder))
+    print(json.dumps({"scenario": arguments.scenario, "cores": len(os.sched_getaffinity(0)), **result}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""One process at a time in the folder of the embedded store."""
+
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from rag_pipeline.errors import StoreLockedError
+
+POLL_S = 0.1
+
+
+class EdgeLock:
+    """The lock of a store folder. The operating system frees it when its process dies, however it dies.
+
+    ``on_wait`` is told once, by which process the store is held and how long the wait may last.
+    """
+
+    def __init__(self, root: Path, *, wait_s: float, on_wait: Callable[[str], None]) -> None:
+        self._root = root
+        self._wait_s = wait_s
+        self._on_wait = on_wait
+        self._holder_file = root / "lock.json"
+        self._lock = FileLock(root / "lock", thread_local=False)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this object holds the lock."""
+        return bool(self._lock.is_locked)
+
+    def acquire(self) -> None:
+        """Takes the lock, waiting as long as allowed. Raises StoreLockedError after that."""
+        self._root.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            self._announce()
+            self._wait()
+        self._holder_file.write_text(json.dumps(_this_process()), encoding="utf-8")
+
+    def release(self) -> None:
+        """Frees the lock; nothing happens where it is not held."""
+        if self.is_held:
+            self._holder_file.unlink(missing_ok=True)
+            self._lock.release()
+
+    def retry(self, is_done: Callable[[], bool]) -> None:
+        """Calls until it is done, as long as a wait may last: for a shard that a process outside our lock has open."""
+        deadline_s = time.monotonic() + self._wait_s
+        if is_done():
+            return
+        self._announce()
+        while not is_done():
+            if time.monotonic() >= deadline_s:
+                raise self._locked_error()
+            time.sleep(POLL_S)
+
+    def _wait(self) -> None:
+        try:
+            self._lock.acquire(timeout=self._wait_s, poll_interval=POLL_S)
+        except Timeout:
+            raise self._locked_error() from None
+
+    def _announce(self) -> None:
+        self._on_wait(f"the store in {self._root} is in use by {self._holder()}; waiting up to {self._wait_s:g} s")
+
+    def _locked_error(self) -> StoreLockedError:
+        return StoreLockedError(
+            f"the store in {self._root} is in use by {self._holder()} and was not freed within {self._wait_s:g} s; wait for "
+            "that process or end it, raise store.lock_wait_s, or use a Qdrant server for several processes at once"
+        )
+
+    def _holder(self) -> str:
+        try:
+            holder = json.loads(self._holder_file.read_text(encoding="utf-8"))
+            who = f"process {holder['pid']} on {holder['host']} ({holder['command']}), since {holder['since']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            return "another process"
+        return f"this very process, through another store object, {who}" if holder["pid"] == os.getpid() else who
+
+
+def _this_process() -> dict[str, str | int]:
+    # Arguments after the first may hold secrets.
+    command = " ".join([Path(sys.argv[0] or sys.executable).name, *sys.argv[1:2]])
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return {"pid": os.getpid(), "host": socket.gethostname(), "command": command, "since": since}

@@ -1,0 +1,203 @@
+"""A folder of Parquet files a bucket: read as one, added to and replaced atomically.
+
+A file is named ``NUMBER-base`` or ``NUMBER-part-TOKEN``. In the order of names, the last base and what follows it are the
+rows; all before it is rubbish of an interrupted replace. So a replace is one new base with the next number, after which the
+older files go, and a crash between the two is harmless. Files appear whole: written aside, synced and renamed on a local
+disk, one PUT elsewhere.
+"""
+
+import errno
+import logging
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rag_pipeline.adapters.remote_errors import describe_error, remote_errors
+from rag_pipeline.errors import BackendUnavailableError, SettingsError
+
+T = TypeVar("T")
+
+SYSTEM = "artifacts"
+_SUFFIX = ".parquet"
+_BASE = "-base"
+_NUMBER_DIGITS = 12
+_NAME = re.compile(r"[0-9]{12}-(base|part-[0-9a-f]+)\.parquet")
+_COMPRESSION_LEVEL = 1
+_ATTEMPTS = 5
+_log = logging.getLogger(__name__)
+
+
+class ParquetParts:
+    """The files of one artifact at an fsspec URL or a local path, one folder a bucket.
+
+    An artifact can be made again from what it was made of. So a file that cannot be decoded is left out with a warning, and
+    its rows are made anew; a store that does not answer is an error.
+    """
+
+    def __init__(self, url: str, *, storage_options: Mapping[str, Any] | None = None, dictionary: Sequence[str] = ()) -> None:
+        self._url = url
+        self._options = dict(storage_options or {})
+        self._dictionary = list(dictionary)
+
+    def tables(self, bucket: str, columns: Sequence[str] | None = None) -> list[pa.Table]:
+        """The tables of the bucket, oldest first, with these columns or all."""
+        with self._translated(bucket):
+            for _ in range(_ATTEMPTS):
+                try:
+                    found = [self._read(path, columns) for path in self._current(bucket)]
+                except FileNotFoundError:  # a replace removed it between our listing and our read
+                    continue
+                return [table for table in found if table is not None]
+        raise BackendUnavailableError(f"bucket {bucket} of {self._url} is replaced again and again; run again", system=SYSTEM)
+
+    def append(self, bucket: str, table: pa.Table) -> None:
+        """Adds a file."""
+        with self._translated(bucket):
+            number = self._next_number(self._files(bucket))
+            self._write(f"{self._folder(bucket)}/{number}-part-{uuid.uuid4().hex[:8]}{_SUFFIX}", table)
+
+    def replace(self, bucket: str, table: pa.Table) -> None:
+        """Makes the table all that the bucket holds."""
+        with self._translated(bucket):
+            old = self._files(bucket)
+            self._write(f"{self._folder(bucket)}/{self._next_number(old)}{_BASE}{_SUFFIX}", table)
+            self._remove(old)
+
+    def clear(self, bucket: str) -> None:
+        """Removes all files of the bucket."""
+        with self._translated(bucket):
+            self._remove(self._files(bucket))
+
+    def count_files(self, bucket: str) -> int:
+        """Files of the bucket, rubbish included."""
+        with self._translated(bucket):
+            return len(self._files(bucket))
+
+    def buckets(self) -> list[str]:
+        """Buckets with at least one file, sorted."""
+        with self._translated("*"):
+            names = [name.rstrip("/").rpartition("/")[2] for name in self._list(self._root)]
+            return sorted(name for name in names if self._files(name))
+
+    # --- files ---
+
+    @cached_property
+    def _system(self) -> tuple[Any, str]:
+        from fsspec.core import url_to_fs
+
+        try:
+            system, root = url_to_fs(self._url, use_listings_cache=False, skip_instance_cache=True, **self._options)
+        except (ImportError, ValueError, TypeError) as error:
+            raise SettingsError(
+                f"state: '{self._url}' cannot be opened ({type(error).__name__}); check the URL and that its package is installed"
+            ) from error
+        return system, str(root).rstrip("/")
+
+    @property
+    def _root(self) -> str:
+        return self._system[1]
+
+    @property
+    def _is_local(self) -> bool:
+        return "file" in self._system[0].protocol
+
+    def _folder(self, bucket: str) -> str:
+        return f"{self._root}/{bucket}"
+
+    def _list(self, folder: str) -> list[str]:
+        try:
+            if self._is_local:
+                return [entry.path for entry in os.scandir(folder)]
+            return [str(name) for name in self._system[0].ls(folder, detail=False)]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def _files(self, bucket: str) -> list[str]:
+        return sorted(path for path in self._list(self._folder(bucket)) if _NAME.fullmatch(path.rpartition("/")[2]))
+
+    def _current(self, bucket: str) -> list[str]:
+        files = self._files(bucket)
+        bases = [index for index, path in enumerate(files) if path.endswith(_BASE + _SUFFIX)]
+        return files[bases[-1] :] if bases else files
+
+    def _next_number(self, files: Sequence[str]) -> str:
+        newest = max((int(path.rpartition("/")[2][:_NUMBER_DIGITS]) for path in files), default=0)
+        return f"{newest + 1:0{_NUMBER_DIGITS}d}"
+
+    def _read(self, path: str, columns: Sequence[str] | None) -> pa.Table | None:
+        try:
+            if self._is_local:
+                return pq.ParquetFile(path, memory_map=True).read(columns)
+            with self._system[0].open(path, "rb") as file:
+                return pq.ParquetFile(file).read(columns)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError) as error:
+            damage: Exception = error
+        except OSError as error:
+            if error.errno is not None:  # the system's; pyarrow's own, about damaged pages, have no number
+                raise
+            damage = error
+        _log.warning("%s is damaged (%s) and left out; what it held is made again", path, type(damage).__name__)
+        return None
+
+    def _write(self, path: str, table: pa.Table) -> None:
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd", compression_level=_COMPRESSION_LEVEL, use_dictionary=self._dictionary)
+        data = sink.getvalue()
+        if self._is_local:
+            _write_synced(Path(path), data)
+        else:
+            self._system[0].pipe_file(path, data.to_pybytes())
+
+    def _remove(self, paths: Sequence[str]) -> None:
+        """Oldest first, so that what a crash leaves is still the newest base and its parts."""
+        for path in paths:
+            try:
+                self._system[0].rm_file(path)
+            except FileNotFoundError:
+                continue
+
+    @contextmanager
+    def _translated(self, bucket: str) -> Iterator[None]:
+        try:
+            yield
+        except remote_errors() as error:
+            full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
+            remedy = "free space" if full else "check that it is there and may be read and written"
+            raise BackendUnavailableError(
+                f"bucket {bucket} of {self._url} failed ({describe_error(error)}); {remedy}, then run again", system=SYSTEM
+            ) from error
+
+
+def merge_rows(tables: Sequence[pa.Table], *, decode: Callable[[pa.Table], Sequence[T]], key: Callable[[T], str]) -> list[T]:
+    """Rows of all tables, later ones of a key in place of earlier ones."""
+    rows: dict[str, T] = {}
+    for table in tables:
+        rows.update((key(row), row) for row in decode(table))
+    return list(rows.values())
+
+
+def _write_synced(path: Path, data: pa.Buffer) -> None:
+    """The file is whole under its name, or not there, even after a power cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.tmp")
+    try:
+        with aside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

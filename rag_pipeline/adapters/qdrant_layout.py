@@ -1,0 +1,158 @@
+"""What both Qdrant stores share: names of vectors and payload indexes, checks before a write, filters, batches."""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rag_pipeline.errors import BackendRejectedError, BadVectorError
+from rag_pipeline.schema import Point, SparseVector, Vector
+
+SYSTEM = "qdrant"
+DENSE = "dense"
+SPARSE = "bm25"
+
+KEYWORD_INDEXES = ("bucket", "document_id", "source", "path", "uri", "type", "format", "kind")
+"""Payload keys with a keyword index; made before any point, or the graph lacks the links for filtered search."""
+INTEGER_INDEXES = ("page", "ordinal")
+
+MIN_NORM = 1e-3
+"""Below it the engine leaves a cosine vector unnormalised: its test for a zero length is 1.2e-7 on the square."""
+MAX_NORM = 1e6
+"""Far above it the squares overflow float32 and the score is no number."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def rejected(message: str) -> BackendRejectedError:
+    """The error for a request that the store will never take."""
+    return BackendRejectedError(message, system=SYSTEM)
+
+
+def missing_collection(name: str) -> BackendRejectedError:
+    """The error for a collection that is not there."""
+    return rejected(f"there is no collection '{name}'; run rag index to build it")
+
+
+def other_dimension(name: str, present: int, wanted: int) -> BackendRejectedError:
+    """The error for a collection that stands with vectors of another size."""
+    return rejected(f"collection '{name}' holds {present} dimensions, not {wanted}; another model needs a collection of its own")
+
+
+def behind_alias(name: str, aliases: Sequence[str]) -> BackendRejectedError:
+    """The error for a drop of what readers use."""
+    return rejected(f"collection '{name}' is behind the alias '{', '.join(aliases)}'; switch the alias before dropping it")
+
+
+def check_name(name: str) -> None:
+    """Raises BackendRejectedError unless the name is safe as a folder, in a URL, and on a file system without case."""
+    if not _NAME.fullmatch(name):
+        raise rejected(f"'{name[:40]}' is no name for a collection or alias; use up to 128 of a-z, 0-9, '-' and '_'")
+
+
+def check_metadata(metadata: Mapping[str, Any]) -> str:
+    """The metadata as JSON text. Raises BackendRejectedError when it holds anything but JSON values."""
+    try:
+        return json.dumps(metadata, ensure_ascii=False, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise rejected("collection metadata must hold JSON values only") from error
+
+
+def check_points(points: Sequence[Point], dimension: int) -> None:
+    """Raises for a point that must not be stored: BadVectorError for its vectors, BackendRejectedError for its id.
+
+    The engine accepts NaN and infinity, counts the point, and never finds it again: nobody else would notice.
+    """
+    for point in points:
+        if not _UUID.fullmatch(point.id):
+            raise rejected(f"'{point.id[:60]}' is no point id; an id is a UUID in lower case with hyphens")
+        check_vector(point.vector, dimension, owner=f"point {point.id}")
+        _check_sparse(point.sparse, owner=f"point {point.id}")
+
+
+def check_vector(vector: Vector, dimension: int, *, owner: str) -> None:
+    """Raises BadVectorError unless the vector has this dimension, finite numbers and a usable length."""
+    if vector.shape != (dimension,):
+        raise BadVectorError(f"{owner}: vector of shape {vector.shape}, the collection holds ({dimension},)")
+    norm = math.sqrt(float(np.dot(vector.astype(np.float64), vector)))
+    if not math.isfinite(norm):
+        raise BadVectorError(f"{owner}: vector holds NaN or infinity; check the model and its arithmetic")
+    if not MIN_NORM <= norm <= MAX_NORM:
+        raise BadVectorError(f"{owner}: vector of length {norm:.3g} is outside {MIN_NORM:g} to {MAX_NORM:g}; check the model")
+
+
+def _check_sparse(sparse: SparseVector, *, owner: str) -> None:
+    indices, values = sparse.indices, sparse.values
+    if len(indices) != len(values) or len(set(indices)) != len(indices):
+        raise BadVectorError(f"{owner}: sparse vector with unequal or repeated indices; check the sparse encoder")
+    if not all(map(math.isfinite, values)):
+        raise BadVectorError(f"{owner}: sparse vector holds NaN or infinity; check the sparse encoder")
+
+
+def build_filter(dialect: Any, filters: Mapping[str, Any] | None) -> Any:
+    """The filter that wants every key to match, in the classes of ``dialect``: qdrant_edge or qdrant_client.models.
+
+    None for no filter. Raises BackendRejectedError for values that no keyword or integer index can hold.
+    """
+    if not filters:
+        return None
+    return dialect.Filter(must=[_condition(dialect, key, value) for key, value in filters.items()])
+
+
+def matches_nothing(filters: Mapping[str, Any] | None) -> bool:
+    """Whether a filter asks for one value out of an empty list."""
+    return any(_is_list(value) and not len(value) for value in (filters or {}).values())
+
+
+def _condition(dialect: Any, key: str, value: Any) -> Any:
+    values = list(value) if _is_list(value) else [value]
+    kinds = {type(item) for item in values}
+    if kinds in ({str}, {int}):
+        return dialect.FieldCondition(key=key, match=dialect.MatchAny(any=values))
+    if not kinds <= {str, int}:
+        # True and False: the edge engine reads them as 1 and 0 and finds nothing.
+        raise rejected(f"filter '{key}': only text, whole numbers, or a list of them")
+    matches = [dialect.FieldCondition(key=key, match=dialect.MatchValue(value=item)) for item in values]
+    return dialect.Filter(should=matches)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple | set | frozenset)
+
+
+def batches(points: Sequence[Point], *, max_points: int, max_bytes: float, number_bytes: int) -> Iterator[list[Point]]:
+    """The points in order, cut so that no batch passes either limit; a point larger than a batch stands alone.
+
+    ``number_bytes``: bytes of one number on its way: 4 as protobuf, about 20 as JSON text.
+    """
+    batch: list[Point] = []
+    batch_bytes = 0
+    for point in points:
+        size_bytes = _size_bytes(point, number_bytes)
+        if batch and (len(batch) == max_points or batch_bytes + size_bytes > max_bytes):
+            yield batch
+            batch, batch_bytes = [], 0
+        batch.append(point)
+        batch_bytes += size_bytes
+    if batch:
+        yield batch
+
+
+def _size_bytes(point: Point, number_bytes: int) -> int:
+    if not all(isinstance(key, str) for key in point.payload):
+        raise _bad_payload(point)
+    try:
+        payload = json.dumps(point.payload, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError):
+        # The cause would quote the text.
+        raise _bad_payload(point) from None
+    numbers = len(point.vector) + 2 * len(point.sparse.indices)
+    return len(payload) + number_bytes * numbers + 64
+
+
+def _bad_payload(point: Point) -> BackendRejectedError:
+    return rejected(f"point {point.id}: its payload must hold JSON values in valid Unicode only")

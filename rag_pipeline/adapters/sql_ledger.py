@@ -1,0 +1,235 @@
+"""The ledger in a SQL database: SQLite beside the index, or Postgres by URL."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import bindparam, delete, exists, func, insert, select, update
+
+from rag_pipeline.adapters import ledger_tables as tables
+from rag_pipeline.adapters.sql_database import SqlDatabase
+from rag_pipeline.adapters.sql_errors import SYSTEM
+from rag_pipeline.adapters.writer_locks import locked_database, locked_file
+from rag_pipeline.errors import BackendRejectedError, SettingsError
+from rag_pipeline.schema import BucketState, CollectionRecord, DocumentRecord, DocumentType, FileStat, QuarantineEntry
+
+DROPPED = "dropped"
+_KEPT_SCANS = 1_000
+_ROWS_AT_ONCE = 10_000
+
+
+class SqlLedger:
+    """Port ``Ledger``. Safe to use from several threads; every method is one transaction.
+
+    ``lock_path`` is where the writer lock lies for SQLite; by default beside the database file.
+    """
+
+    def __init__(self, url: str, *, lock_path: Path | None = None) -> None:
+        self._database = SqlDatabase(url)
+        file = self._database.file
+        self._lock_path = lock_path or (file.with_name(file.name + ".lock") if file else None)
+
+    def writer_lock(self, *, wait_s: float, on_wait: Callable[[str], None]) -> AbstractContextManager[None]:
+        """Not reentrant: a second lock waits, in the same process too."""
+        if not self._database.is_sqlite:
+            return locked_database(self._database, wait_s=wait_s, on_wait=on_wait)
+        if self._lock_path is None:
+            raise SettingsError("ledger_url: a SQLite ledger in memory has no writer lock; name a file")
+        return locked_file(self._lock_path, wait_s=wait_s, on_wait=on_wait)
+
+    # --- scans ---
+
+    def generation(self) -> int:
+        with self._database.reading() as connection:
+            return connection.scalar(select(func.max(tables.scans.c.generation))) or 0
+
+    def scan_summary(self) -> Mapping[str, Any] | None:
+        newest = select(tables.scans.c.summary).order_by(tables.scans.c.generation.desc()).limit(1)
+        with self._database.reading() as connection:
+            summary = connection.scalar(newest)
+        return json.loads(summary) if summary else None
+
+    def commit_scan(
+        self, *, generation: int, upserts: Sequence[DocumentRecord], deletes: Sequence[str], summary: Mapping[str, Any]
+    ) -> None:
+        """Raises BackendRejectedError when another scan was committed meanwhile."""
+        with self._database.writing() as connection:
+            newest = connection.scalar(select(func.max(tables.scans.c.generation))) or 0
+            if generation not in (newest, newest + 1):
+                raise BackendRejectedError(
+                    f"scan {generation} follows on scan {generation - 1}, but scan {newest} is the newest; run again",
+                    system=SYSTEM,
+                )
+            rows = [{"document_id_": document} for document in deletes]
+            if rows:
+                connection.execute(_DELETE_DOCUMENT, rows)
+            for batch in _batches(upserts):
+                connection.execute(self._database.upsert(tables.documents), [_document_row(record) for record in batch])
+            connection.execute(self._database.upsert(tables.scans), {"generation": generation, "summary": _json(summary)})
+            if upserts or deletes:
+                connection.execute(_DELETE_OUTLIVED_QUARANTINE)
+            connection.execute(delete(tables.scans).where(tables.scans.c.generation <= generation - _KEPT_SCANS))
+
+    # --- documents ---
+
+    def documents(self, *, source: str | None = None, bucket: str | None = None) -> dict[str, DocumentRecord]:
+        query = select(tables.documents)
+        if source is not None:
+            query = query.where(tables.documents.c.source == source)
+        if bucket is not None:
+            query = query.where(tables.documents.c.bucket == bucket)
+        with self._database.reading() as connection:
+            rows = connection.execute(query).fetchall()
+        return {
+            document: DocumentRecord(document, source, path, uri, bucket, FileStat(*stat), content_hash, is_racy, generation)
+            for document, source, path, uri, bucket, *stat, content_hash, is_racy, generation in rows
+        }
+
+    def count_documents(self) -> int:
+        with self._database.reading() as connection:
+            return connection.scalar(select(func.count()).select_from(tables.documents)) or 0
+
+    # --- settings of the state ---
+
+    def meta(self, key: str) -> str | None:
+        with self._database.reading() as connection:
+            return connection.scalar(select(tables.meta.c.value).where(tables.meta.c.key == key))
+
+    def set_meta(self, key: str, value: str) -> None:
+        with self._database.writing() as connection:
+            connection.execute(self._database.upsert(tables.meta), {"key": key, "value": value})
+
+    # --- quarantine ---
+
+    def quarantine(self, *, bucket: str | None = None) -> list[QuarantineEntry]:
+        """Entries whose content some present document has, of this bucket where one is named; ordered by source and path."""
+        entry, document = tables.quarantine.c, tables.documents.c
+        is_present = [document.content_hash == entry.content_hash]
+        if bucket is not None:
+            is_present.append(document.bucket == bucket)
+        query = (
+            select(tables.quarantine)
+            .where(exists().where(*is_present))
+            .order_by(entry.source, entry.path, entry.parser_fingerprint)
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(query).mappings().fetchall()
+        return [QuarantineEntry(**{**row, "type": DocumentType(row["type"]) if row["type"] else None}) for row in rows]
+
+    def add_quarantine(self, entries: Sequence[QuarantineEntry]) -> None:
+        """An entry that is there already counts up its attempts and takes the newest facts."""
+        if not entries:
+            return
+        with self._database.writing() as connection:
+            upsert = self._database.upsert(tables.quarantine, summed="attempts")
+            connection.execute(upsert, [_quarantine_row(entry) for entry in entries])
+
+    def remove_quarantine(self, keys: Sequence[tuple[str, str]]) -> None:
+        if not keys:
+            return
+        with self._database.writing() as connection:
+            connection.execute(_DELETE_QUARANTINE, [{"hash_": key[0], "fingerprint_": key[1]} for key in keys])
+
+    # --- collections ---
+
+    def collections(self, alias: str) -> list[CollectionRecord]:
+        row = tables.collections.c
+        query = (
+            select(row.name, row.alias, row.fingerprint, row.state, row.spec)
+            .where(row.alias == alias, row.state != DROPPED)
+            .order_by(row.position)
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(query).fetchall()
+        return [
+            CollectionRecord(name, alias, fingerprint, state, json.loads(spec)) for name, alias, fingerprint, state, spec in rows
+        ]
+
+    def put_collection(self, record: CollectionRecord) -> None:
+        values = {**asdict(record), "spec": _json(record.spec)}
+        with self._database.writing() as connection:
+            known = update(tables.collections).where(tables.collections.c.name == record.name).values(**values)
+            if not connection.execute(known).rowcount:
+                connection.execute(insert(tables.collections), values)
+
+    def bucket_states(self, collection: str) -> dict[str, BucketState]:
+        row = tables.bucket_states.c
+        query = select(row.bucket, row.digest, row.points, row.generation, row.seen, row.quarantined)
+        with self._database.reading() as connection:
+            rows = connection.execute(query.where(row.collection == collection).order_by(row.bucket)).fetchall()
+        return {bucket: BucketState(*state) for bucket, *state in rows}
+
+    def put_bucket_state(self, collection: str, bucket: str, state: BucketState) -> None:
+        with self._database.writing() as connection:
+            values = {"collection": collection, "bucket": bucket, **asdict(state)}
+            connection.execute(self._database.upsert(tables.bucket_states), values)
+
+    def forget_bucket_states(self, collection: str) -> None:
+        with self._database.writing() as connection:
+            connection.execute(delete(tables.bucket_states).where(tables.bucket_states.c.collection == collection))
+
+    # --- reports and decisions ---
+
+    def put_report(self, run_id: str, part: str, content: Mapping[str, Any]) -> None:
+        with self._database.writing() as connection:
+            connection.execute(self._database.upsert(tables.reports), {"run_id": run_id, "part": part, "content": _json(content)})
+
+    def report(self, run_id: str) -> dict[str, Mapping[str, Any]]:
+        query = select(tables.reports.c.part, tables.reports.c.content).where(tables.reports.c.run_id == run_id)
+        with self._database.reading() as connection:
+            rows = connection.execute(query.order_by(tables.reports.c.part)).fetchall()
+        return {part: json.loads(content) for part, content in rows}
+
+    def add_decision(self, kind: str, content: Mapping[str, Any]) -> None:
+        with self._database.writing() as connection:
+            connection.execute(insert(tables.decisions), {"at_ns": time.time_ns(), "kind": kind, "content": _json(content)})
+
+    def decisions(self) -> list[tuple[int, str, Mapping[str, Any]]]:
+        """(time in ns, kind, content) of every decision, oldest first."""
+        row = tables.decisions.c
+        with self._database.reading() as connection:
+            rows = connection.execute(select(row.at_ns, row.kind, row.content).order_by(row.position)).fetchall()
+        return [(at_ns, kind, json.loads(content)) for at_ns, kind, content in rows]
+
+
+_DELETE_DOCUMENT = delete(tables.documents).where(tables.documents.c.document_id == bindparam("document_id_"))
+_DELETE_QUARANTINE = delete(tables.quarantine).where(
+    tables.quarantine.c.content_hash == bindparam("hash_"), tables.quarantine.c.parser_fingerprint == bindparam("fingerprint_")
+)
+_DELETE_OUTLIVED_QUARANTINE = delete(tables.quarantine).where(
+    ~exists().where(tables.documents.c.content_hash == tables.quarantine.c.content_hash)
+)
+"""Entries of contents that no document has: what was deleted leaves no path or detail behind."""
+
+
+def _batches(records: Sequence[DocumentRecord]) -> Iterable[Sequence[DocumentRecord]]:
+    return (records[start : start + _ROWS_AT_ONCE] for start in range(0, len(records), _ROWS_AT_ONCE))
+
+
+def _document_row(record: DocumentRecord) -> dict[str, Any]:
+    stat = record.stat
+    return {
+        "document_id": record.document_id,
+        "source": record.source,
+        "path": record.path,
+        "uri": record.uri,
+        "bucket": record.bucket,
+        "size_bytes": stat.size_bytes,
+        "modified_ns": stat.modified_ns,
+        "version": stat.version,
+        "content_hash": record.content_hash,
+        "is_racy": record.is_racy,
+        "generation": record.generation,
+    }
+
+
+def _quarantine_row(entry: QuarantineEntry) -> dict[str, Any]:
+    return {**asdict(entry), "detail": entry.detail.encode("utf-8", "replace").decode("utf-8").replace("\0", " ")}
+
+
+def _json(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, allow_nan=False)

@@ -1,0 +1,5 @@
+"""The ``rag`` command."""
+
+from rag_pipeline.cli.commands import main
+
+__all__ = ["main"]

@@ -1,0 +1,229 @@
+"""The commands. Each builds the project, calls one thing, and shows its answer."""
+
+import time
+from typing import Any
+
+import click
+
+from rag_pipeline import __version__
+from rag_pipeline.cli import tables
+from rag_pipeline.cli.frame import FAILED, FINE, WRONG_USE, Frame, say, shared_options
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--config", metavar="FILE", default=None, help="Settings file; default RAG_CONFIG or ./rag_pipeline.yaml.")
+@click.option("--json", "is_json", is_flag=True, help="Answers as JSON, alone on standard output.")
+@click.version_option(__version__, prog_name="rag")
+@click.pass_context
+def main(context: click.Context, config: str | None, is_json: bool) -> None:
+    """Keeps a searchable Qdrant index in step with your documents.
+
+    Exit codes: 0 fine, 1 findings or failed, 2 wrong use or settings.
+    """
+    context.obj = Frame(config=config, is_json=is_json)
+
+
+@main.command()
+@click.option("--approve-deletes", is_flag=True, help="Delete what the delete brake holds back.")
+@click.option("--compare-all", is_flag=True, help="Compare every bucket with the store, also those known to be in step.")
+@shared_options
+def index(frame: Frame, approve_deletes: bool, compare_all: bool) -> int:
+    """Bring the index in step with the documents."""
+    from rag_pipeline.cli.dagster_run import run_index
+    from rag_pipeline.indexing.reports import index_values
+
+    started = time.perf_counter()
+    project = frame.project()
+    project.ledger  # noqa: B018 - a state that does not fit is a settings error, not a failed run
+    run_id, parts, cause = run_index(project, approve_deletes=approve_deletes, compare_all=compare_all)
+    values = {**index_values(parts, project.ledger, seconds=time.perf_counter() - started), "run_id": run_id}
+    if frame.is_json:
+        frame.answer({**values, "failed": cause})
+    else:
+        tables.show_index(frame.console, values)
+    if cause is not None:
+        say(f"error: {cause}")
+        return FAILED
+    quarantined = values["documents"]["quarantined"]
+    if quarantined:
+        say(f"warning: {quarantined} documents are in quarantine; see rag quarantine list")
+    return FINE
+
+
+@main.command()
+@click.argument("question")
+@click.option("--limit", "-n", type=click.IntRange(1, 1000), default=None, help="Hits to show.")
+@click.option("--mode", type=click.Choice(["hybrid", "dense", "sparse"]), default="hybrid", show_default=True, help="Ranking.")
+@click.option("--filter", "filters", multiple=True, metavar="KEY=VALUE", help="Payload filter, repeatable: source=handbook.")
+@shared_options
+def query(frame: Frame, question: str, limit: int | None, mode: str, filters: tuple[str, ...]) -> int:
+    """Ask the live index a question."""
+    if not question.strip():
+        say("wrong use: the question is empty; put it in quotes after rag query")
+        return WRONG_USE
+    parsed = _parse_filters(filters)
+    project = frame.project()
+    try:
+        searcher = project.searcher()
+        hits = searcher.search(question, mode=mode, limit=limit or project.settings.retrieval.limit, filters=parsed)  # type: ignore[arg-type]
+    finally:
+        project.close()
+    if frame.is_json:
+        frame.answer([tables.hit_values(hit) for hit in hits])
+    else:
+        tables.show_hits(frame.console, hits)
+    return FINE
+
+
+@main.command()
+@shared_options
+def status(frame: Frame) -> int:
+    """What is live, and how much it holds."""
+    project = frame.project()
+    try:
+        values = project.status()
+    finally:
+        project.close()
+    if frame.is_json:
+        frame.answer(values)
+    else:
+        tables.show_status(frame.console, values)
+    return FINE
+
+
+@main.command()
+@shared_options
+def plan(frame: Frame) -> int:
+    """What a run would do and why; touches nothing."""
+    project = frame.project()
+    try:
+        planned = project.plan()
+        rate = project.tokens_per_s()
+    finally:
+        project.close()
+    values = tables.plan_values(planned, rate)
+    if frame.is_json:
+        frame.answer(values)
+    else:
+        tables.show_plan(frame.console, values)
+    return FINE
+
+
+@main.command()
+@click.option("--repair", is_flag=True, help="Remove what is damaged and bring every bucket in step again.")
+@shared_options
+def fsck(frame: Frame, repair: bool) -> int:
+    """Compare ledger, artifacts and every point."""
+    report = _check(frame)
+    repaired = False
+    if repair and report.findings:
+        _repair(frame, report)
+        before, report, repaired = report, _check(frame), True
+        say(f"{len(before.findings)} findings before the repair, {len(report.findings)} after it")
+    values = tables.fsck_values(report, repaired=repaired)
+    if frame.is_json:
+        frame.answer(values)
+    else:
+        tables.show_fsck(frame.console, values)
+    return FAILED if report.findings else FINE
+
+
+def _check(frame: Frame) -> Any:
+    from rag_pipeline.cli.progress import BarProgress
+
+    project = frame.project()
+    try:
+        with BarProgress() as progress:
+            return project.fsck().check(project.buckets, progress)
+    finally:
+        project.close()
+
+
+def _repair(frame: Frame, report: Any) -> None:
+    from rag_pipeline.cli.dagster_run import run_index
+
+    project = frame.project()
+    try:
+        with project.writer_lock():
+            project.fsck().repair(report)
+    finally:
+        project.close()
+    _, _, cause = run_index(project, approve_deletes=False, compare_all=True)
+    if cause is not None:
+        say(f"error: {cause}")
+
+
+@main.group(invoke_without_command=True)
+@click.pass_context
+def quarantine(context: click.Context) -> None:
+    """Documents that could not be indexed."""
+    if context.invoked_subcommand is None:
+        context.invoke(quarantine_list)
+
+
+@quarantine.command("list")
+@shared_options
+def quarantine_list(frame: Frame) -> int:
+    """Every document in quarantine, with its reason."""
+    entries = [tables.quarantine_values(entry) for entry in frame.project().ledger.quarantine()]
+    if frame.is_json:
+        frame.answer(entries)
+    else:
+        tables.show_quarantine(frame.console, entries)
+    return FINE
+
+
+@quarantine.command("retry")
+@click.argument("path", required=False)
+@shared_options
+def quarantine_retry(frame: Frame, path: str | None) -> int:
+    """Forget failures, of PATH or of all, so that the next rag index tries again."""
+    ledger = frame.project().ledger
+    entries = [entry for entry in ledger.quarantine() if path in (None, entry.path)]
+    if path is not None and not entries:
+        say(f"wrong use: '{path}' is not in quarantine; see rag quarantine list")
+        return WRONG_USE
+    ledger.remove_quarantine([(entry.content_hash, entry.parser_fingerprint) for entry in entries])
+    if frame.is_json:
+        frame.answer({"forgotten": len(entries)})
+    else:
+        frame.console.print(f"{len(entries)} failures forgotten; rag index tries these documents again")
+    return FINE
+
+
+@main.command()
+@shared_options
+def doctor(frame: Frame) -> int:
+    """Check the environment and say what to fix."""
+    from rag_pipeline.cli.diagnosis import examine
+
+    findings = examine(frame)
+    if frame.is_json:
+        frame.answer([{"name": f.name, "ok": f.is_ok, "detail": f.detail, "remedy": f.remedy} for f in findings])
+    else:
+        tables.show_doctor(frame.console, findings)
+    if any(not f.is_ok and f.name == "settings" for f in findings):
+        return WRONG_USE
+    return FINE if all(f.is_ok for f in findings) else FAILED
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port on 127.0.0.1.")
+@shared_options
+def ui(frame: Frame, port: int) -> int:
+    """Serve the Dagster web UI of this index on this machine."""
+    from rag_pipeline.cli.dagster_run import serve_ui
+
+    return serve_ui(frame.project(), config=frame.config, port=port)
+
+
+def _parse_filters(filters: tuple[str, ...]) -> dict[str, Any] | None:
+    parsed: dict[str, Any] = {}
+    for text in filters:
+        key, separator, value = text.partition("=")
+        if not separator or not key:
+            raise click.UsageError(f"--filter {text!r} is not KEY=VALUE, e.g. source=handbook or page=3")
+        typed: Any = int(value) if key in ("page", "ordinal") and value.isdecimal() else value
+        old = parsed.get(key)
+        parsed[key] = typed if old is None else [*(old if isinstance(old, list) else [old]), typed]
+    return parsed or None

@@ -1,0 +1,67 @@
+"""What must hold after every run, as asset checks; each reads the ledger or counts, none scans the corpus."""
+
+import dagster as dg
+
+from rag_pipeline.indexing.status import count_documents
+from rag_pipeline.project import Project
+
+
+def make_checks(project: Project) -> list[dg.AssetChecksDefinition]:
+    """The checks of one index."""
+    return [_no_truncation(project), _counts_add_up(project), _quarantine_share(project), _index_matches_ledger(project)]
+
+
+def _no_truncation(project: Project) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset="chunks", description="No chunk is longer than the model reads.")
+    def no_truncation() -> dg.AssetCheckResult:
+        longest = project.longest_tokens()
+        window = project.spec.vector_space.max_tokens
+        return dg.AssetCheckResult(passed=longest <= window, metadata={"longest_tokens": longest, "window_tokens": window})
+
+    return no_truncation
+
+
+def _counts_add_up(project: Project) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset="documents", description="Every document that was seen is indexed or quarantined.")
+    def counts_add_up() -> dg.AssetCheckResult:
+        counts = count_documents(project.ledger, project.target.name)
+        return dg.AssetCheckResult(
+            passed=counts.seen == counts.indexed + counts.quarantined,
+            severity=dg.AssetCheckSeverity.ERROR,
+            metadata={"seen": counts.seen, "indexed": counts.indexed, "quarantined": counts.quarantined},
+        )
+
+    return counts_add_up
+
+
+def _quarantine_share(project: Project) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset="documents", description="Few documents are in quarantine: any warns, too many fail.")
+    def quarantine_share() -> dg.AssetCheckResult:
+        counts = count_documents(project.ledger, project.target.name)
+        share = counts.quarantined / counts.seen if counts.seen else 0.0
+        too_many = share > project.settings.quarantine.fail_share
+        return dg.AssetCheckResult(
+            passed=counts.quarantined == 0,
+            severity=dg.AssetCheckSeverity.ERROR if too_many else dg.AssetCheckSeverity.WARN,
+            metadata={
+                "share": round(share, 4),
+                "quarantined": counts.quarantined,
+                "reasons": dg.MetadataValue.json(counts.reasons),
+            },
+        )
+
+    return quarantine_share
+
+
+def _index_matches_ledger(project: Project) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset="collection", description="The store holds exactly as many points as the ledger has read back.")
+    def index_matches_ledger() -> dg.AssetCheckResult:
+        name = project.target.name
+        expected = sum(state.points for state in project.ledger.bucket_states(name).values())
+        try:
+            stored = project.store.count(name) if project.store.describe(name) else 0
+        finally:
+            project.close()
+        return dg.AssetCheckResult(passed=stored == expected, metadata={"stored": stored, "expected": expected})
+
+    return index_matches_ledger

@@ -1,0 +1,80 @@
+"""Reports to what the web UI shows beside an asset."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from rag_pipeline.adapters.size_histogram import draw_histogram
+from rag_pipeline.indexing.build import BuildReport
+from rag_pipeline.indexing.chunks import HISTOGRAM_STEP_TOKENS
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> dg.TableMetadataValue:
+    """A table with named columns."""
+    records = [dg.TableRecord({c: str(value) for c, value in zip(columns, row, strict=True)}) for row in rows]
+    schema = dg.TableSchema(columns=[dg.TableColumn(name) for name in columns])
+    return dg.MetadataValue.table(records=records, schema=schema)
+
+
+def rate(amount: float, seconds: float) -> float:
+    """Amount a second; 0 where nothing was done."""
+    return round(amount / seconds, 1) if seconds > 0 and amount else 0.0
+
+
+def documents_metadata(report: BuildReport) -> Mapping[str, Any]:
+    """Of the ``documents`` asset."""
+    return {
+        **_common(report, "documents"),
+        "parsed": report.parsed,
+        "reused": report.reused,
+        "quarantined": report.quarantined,
+        "documents_per_s": rate(report.parsed, report.seconds["documents"]),
+        "preview": table(["path", "type", "elements"], report.documents_preview),
+    }
+
+
+def chunks_metadata(report: BuildReport, *, max_tokens: int) -> Mapping[str, Any]:
+    """Of the ``chunks`` asset."""
+    metadata = {
+        **_common(report, "chunks"),
+        "documents_chunked": report.chunked,
+        "chunks": report.chunks,
+        "longest_tokens": report.longest_tokens,
+        "preview": table(["title", "first chunk", "chunks"], report.chunks_preview),
+    }
+    if report.sizes:
+        picture = draw_histogram(report.sizes, step=HISTOGRAM_STEP_TOKENS, limit=max_tokens)
+        metadata["sizes"] = dg.MetadataValue.md(picture)
+    return metadata
+
+
+def embeddings_metadata(report: BuildReport, *, engine: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of the ``embeddings`` asset; ``engine`` is what the embedder says of itself, empty when it was not needed."""
+    padding = 1 - report.tokens / report.padded_tokens if report.padded_tokens else 0.0
+    return {
+        **_common(report, "embeddings"),
+        "embedded": report.embedded,
+        "reused": report.chunks - report.embedded,
+        "copied_from_other_buckets": report.copied,
+        "tokens": report.tokens,
+        "tokens_per_s": rate(report.tokens, report.seconds["embeddings"]),
+        "padding_share": round(padding, 3),
+        "engine": dg.MetadataValue.json(dict(engine)),
+    }
+
+
+def collection_metadata(report: BuildReport, *, collection: str) -> Mapping[str, Any]:
+    """Of the ``collection`` asset."""
+    return {
+        **_common(report, "collection"),
+        "collection": collection,
+        "upserted": report.upserted,
+        "deleted": report.deleted,
+        "points": report.points,
+        "points_per_s": rate(report.upserted + report.deleted, report.seconds["collection"]),
+    }
+
+
+def _common(report: BuildReport, stage: str) -> dict[str, Any]:
+    return {"buckets": report.buckets, "buckets_in_step": report.in_step, "seconds": round(report.seconds[stage], 3)}

@@ -1,0 +1,33 @@
+"""How far a run is, as log lines of its step."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+INTERVAL_S = 10
+ORDER = ("buckets", "documents", "chunks", "embeddings", "collection", "fsck")
+
+
+class LogProgress:
+    """Logs one line at most every ``INTERVAL_S`` seconds, with what is known of the rest."""
+
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self._log = log
+        self._known: Counter[str] = Counter()
+        self._done: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._next_s = time.monotonic() + INTERVAL_S
+
+    def extend(self, stage: str, amount: int) -> None:
+        with self._lock:
+            self._known[stage] += amount
+
+    def advance(self, stage: str, amount: int = 1) -> None:
+        with self._lock:
+            self._done[stage] += amount
+            if time.monotonic() < self._next_s:
+                return
+            self._next_s = time.monotonic() + INTERVAL_S
+            line = ", ".join(f"{name} {self._done[name]}/{self._known[name]}" for name in ORDER if self._known[name])
+        self._log(line)

@@ -1,0 +1,102 @@
+"""What starts when something changes, and who is told when a run fails."""
+
+import json
+import time
+from typing import Any
+
+import dagster as dg
+
+from rag_pipeline.adapters.folder_watcher import FolderWatcher
+from rag_pipeline.adapters.webhook import post_message
+from rag_pipeline.defs.jobs import COLLECTION_TAG, INDEX_JOB
+from rag_pipeline.errors import RagPipelineError
+from rag_pipeline.project import Project
+
+FULL_LOOK_S = 300
+"""Seconds after which the sources are looked at even without a hint: events get lost."""
+BACK_OFF_S = (0, 60, 300, 900, 3600)
+"""Seconds to wait before the same changes start another run after one that failed."""
+BUSY = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+
+
+def make_sensors(project: Project, job: Any) -> list[dg.SensorDefinition]:
+    """The sensors of one index."""
+    return [_source_changes(project, job), _failed_runs(project)]
+
+
+def _source_changes(project: Project, job: Any) -> dg.SensorDefinition:
+    watcher = FolderWatcher(project.local_roots)
+
+    @dg.sensor(
+        name="source_changes",
+        job=job,
+        minimum_interval_seconds=project.settings.schedule.sensor_interval_s,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Starts the index job when a source changed: file events are hints, a stat scan is the truth.",
+    )
+    def source_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        memory = json.loads(context.cursor or "{}")
+        now_s = time.time()
+        watcher.start()
+        if not watcher.changed() and now_s - memory.get("looked_s", 0) < FULL_LOOK_S and not memory.get("pending"):
+            return dg.SkipReason("no file event since the last look")
+        if _is_busy(context.instance, project.settings.alias):
+            context.update_cursor(json.dumps({**memory, "pending": True}))
+            return dg.SkipReason("an index run is queued or running; looking again after it")
+        try:
+            changes = project.look_for_changes()
+        except RagPipelineError as error:
+            context.update_cursor(json.dumps({**memory, "pending": True}))
+            return dg.SkipReason(f"could not look: {error}")
+        if not changes:
+            context.update_cursor(json.dumps({"looked_s": now_s}))
+            return dg.SkipReason(f"{changes.files} files, nothing changed")
+        return _request(project, memory, changes.reasons, now_s)
+
+    return source_changes
+
+
+def _request(project: Project, memory: dict[str, Any], reasons: tuple[str, ...], now_s: float) -> dg.SensorResult | dg.SkipReason:
+    """A run, unless the same changes at the same generation started one not long ago and it evidently failed."""
+    asked = [project.ledger.generation(), *reasons]
+    tries = memory.get("tries", 0) if memory.get("asked") == asked else 0
+    wait_s = BACK_OFF_S[min(tries, len(BACK_OFF_S) - 1)]
+    if tries and now_s - memory.get("requested_s", 0) < wait_s:
+        return dg.SkipReason(f"the last run for these changes did not help; trying again {wait_s} s after it")
+    cursor = {"looked_s": now_s, "pending": True, "asked": asked, "tries": tries + 1, "requested_s": now_s}
+    request = dg.RunRequest(tags={"rag_pipeline/reason": "; ".join(reasons)[:250]})
+    return dg.SensorResult(run_requests=[request], cursor=json.dumps(cursor))
+
+
+def _is_busy(instance: dg.DagsterInstance, alias: str) -> bool:
+    filters = dg.RunsFilter(job_name=INDEX_JOB, statuses=BUSY, tags={COLLECTION_TAG: alias})
+    return bool(instance.get_runs(filters, limit=1))
+
+
+def _failed_runs(project: Project) -> dg.SensorDefinition:
+    @dg.run_failure_sensor(
+        name="failed_runs",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Posts each failed run to RAG_WEBHOOK_URL, if that is set.",
+    )
+    def failed_runs(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
+        url = project.settings.secret("RAG_WEBHOOK_URL")
+        if url is None:
+            return dg.SkipReason("RAG_WEBHOOK_URL is not set")
+        post_message(
+            url, f"rag-pipeline: run {context.dagster_run.run_id} of job {context.dagster_run.job_name} failed: {_cause(context)}"
+        )
+        return None
+
+    return failed_runs
+
+
+def _cause(context: dg.RunFailureSensorContext) -> str:
+    """First line of what failed; our messages hold no text of documents and no secrets."""
+    for event in context.get_step_failure_events():
+        error = event.step_failure_data.error
+        while error is not None and error.cause is not None:
+            error = error.cause
+        if error is not None:
+            return error.message.strip().splitlines()[0]
+    return context.failure_event.message or "see the run in the web UI"

@@ -1,0 +1,116 @@
+"""The ``chunks`` stage: a bucket's documents, cut by the rule of their type."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from rag_pipeline.indexing.chunking.document import chunk_document
+from rag_pipeline.indexing.chunking.rules import ChunkingRule
+from rag_pipeline.indexing.documents import DocumentsOutcome
+from rag_pipeline.indexing.identity import chunking_fingerprint
+from rag_pipeline.ports import Artifact, Progress, Tokenizer
+from rag_pipeline.schema import ChunkedDocument, DocumentRecord, DocumentType, IndexSpec, StoredDocument
+
+HISTOGRAM_STEP_TOKENS = 32
+
+
+@dataclass(slots=True)
+class ChunksOutcome:
+    """What the stage left for one bucket."""
+
+    bucket: str
+    records: dict[str, DocumentRecord]
+    rows: dict[str, ChunkedDocument]
+    chunked: int = 0
+    seconds: float = 0.0
+    sizes: Counter[int] = field(default_factory=Counter)
+    """Chunks by size, rounded down to ``HISTOGRAM_STEP_TOKENS``; of every document of the bucket."""
+    longest_tokens: int = 0
+    preview: list[tuple[str, str, int]] = field(default_factory=list)
+    """Title, start of the first chunk, number of chunks of some documents cut now."""
+
+
+class ChunkStage:
+    """Brings the ``chunks`` artifact of a bucket in step with its documents."""
+
+    def __init__(self, *, artifact: Artifact[ChunkedDocument], spec: IndexSpec, tokenizer: Callable[[], Tokenizer]) -> None:
+        self._artifact = artifact
+        self._spec = spec
+        self._tokenizer = tokenizer
+        self._fingerprints = {kind: chunking_fingerprint(spec, kind) for kind in DocumentType}
+        self._rules = {kind: ChunkingRule.model_validate(_without_version(values)) for kind, values in spec.chunking.items()}
+
+    def load(self, documents: DocumentsOutcome) -> ChunksOutcome:
+        """What stands there now, nothing done."""
+        rows = {row.document_id: row for row in self._artifact.read(documents.bucket) if row.document_id in documents.records}
+        return _measured(ChunksOutcome(documents.bucket, documents.records, rows))
+
+    def update(self, documents: DocumentsOutcome, progress: Progress) -> ChunksOutcome:
+        """Cuts every document whose content, parser, rule or tokenizer is not that of its chunks."""
+        started = time.perf_counter()
+        outcome = self.load(documents)
+        stale = [row for row in documents.rows.values() if self.current(outcome, row) is None]
+        progress.extend("chunks", len(stale))
+        fresh = []
+        for row in stale:
+            fresh.append(self.chunk(row))
+            progress.advance("chunks")
+        if fresh:
+            self._artifact.append(documents.bucket, fresh)
+            outcome.rows.update({row.document_id: row for row in fresh})
+        outcome.rows = {key: row for key, row in outcome.rows.items() if key in documents.rows}
+        outcome.chunked = len(fresh)
+        outcome.preview = [(row.title, row.chunks[0].text[:80] if row.chunks else "", len(row.chunks)) for row in fresh[:5]]
+        outcome.seconds = time.perf_counter() - started
+        return _measured(outcome)
+
+    def chunk(self, row: StoredDocument) -> ChunkedDocument:
+        """The chunks of one document under this spec."""
+        document = row.document
+        tokenizer = self._tokenizer()
+        chunks = chunk_document(
+            document,
+            rule=self._rules[document.type],
+            tokenizer=tokenizer,
+            prompt_tokens=tokenizer.count(self._spec.vector_space.document_prompt),
+        )
+        return ChunkedDocument(
+            document_id=row.document_id,
+            content_hash=row.content_hash,
+            chunking_fingerprint=self._fingerprints[document.type],
+            type=document.type,
+            format=document.format,
+            title=document.title,
+            metadata=document.metadata,
+            chunks=chunks,
+        )
+
+    def drop_vanished(self, documents: DocumentsOutcome) -> int:
+        """Compacts the artifact to documents that are still there; how many rows went."""
+        rows = self._artifact.read(documents.bucket)
+        kept = [row for row in rows if row.document_id in documents.rows]
+        self._artifact.replace(documents.bucket, kept)
+        return len(rows) - len(kept)
+
+    def current(self, outcome: ChunksOutcome, row: StoredDocument) -> ChunkedDocument | None:
+        """The stored chunks of a document, if they were cut from this content by these settings."""
+        held = outcome.rows.get(row.document_id)
+        if held is None or held.content_hash != row.content_hash:
+            return None
+        return held if held.chunking_fingerprint == self._fingerprints[row.document.type] else None
+
+
+def _without_version(values: object) -> dict[str, object]:
+    assert isinstance(values, dict)  # noqa: S101 - IndexSpec.chunking holds JSON objects
+    return {key: value for key, value in values.items() if key != "version"}
+
+
+def _measured(outcome: ChunksOutcome) -> ChunksOutcome:
+    outcome.sizes = Counter(
+        chunk.token_count // HISTOGRAM_STEP_TOKENS * HISTOGRAM_STEP_TOKENS
+        for row in outcome.rows.values()
+        for chunk in row.chunks
+    )
+    outcome.longest_tokens = max((chunk.token_count for row in outcome.rows.values() for chunk in row.chunks), default=0)
+    return outcome

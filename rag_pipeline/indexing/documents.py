@@ -1,0 +1,248 @@
+"""The ``documents`` stage: what a bucket's files say, parsed once per content and parser."""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+
+from rag_pipeline.errors import DocumentError, UnstableDocumentError
+from rag_pipeline.ports import DocumentSource, Ledger, ParseOutcome, Parser, ParseRequest, Progress, StoredDocuments
+from rag_pipeline.schema import DocumentRecord, DocumentType, ParsedDocument, QuarantineEntry, StoredDocument
+
+READ_FAILURE = "read:"
+"""Prefix of the quarantine key of a file that could not be read. Such an entry is no cache: every run tries again."""
+FLUSH_DOCUMENTS = 32
+"""Parsed documents that a crash may cost."""
+
+
+@dataclass(slots=True)
+class DocumentsOutcome:
+    """What the stage left for one bucket."""
+
+    bucket: str
+    records: dict[str, DocumentRecord]
+    rows: dict[str, StoredDocument]
+    """Newest good version by document id; a quarantined document keeps its last good one."""
+    garbage: int = 0
+    """Rows of documents that are gone."""
+    quarantined: set[str] = field(default_factory=set)
+    unsettled: set[str] = field(default_factory=set)
+    """Documents that could not be read; the next run tries again."""
+    parsed: int = 0
+    reused: int = 0
+    is_fragmented: bool = False
+    """The artifact holds rows that nobody needs, or many small parts: worth compacting."""
+    size_bytes: int = 0
+    seconds: float = 0.0
+    preview: list[tuple[str, str, int]] = field(default_factory=list)
+    """Path, type and number of elements of some documents parsed now."""
+
+
+class DocumentStage:
+    """Brings the ``documents`` artifact of a bucket in step with the ledger."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        sources: Mapping[str, DocumentSource],
+        parser: Parser,
+        artifact: StoredDocuments,
+        buckets: list[str],
+    ) -> None:
+        self._ledger = ledger
+        self._sources = sources
+        self._parser = parser
+        self._artifact = artifact
+        self._buckets = buckets
+        self._owners: dict[str, tuple[str, str]] | None = None
+        self._foreign: tuple[str, list[StoredDocument]] | None = None
+
+    def load(self, bucket: str) -> DocumentsOutcome:
+        """What stands there now, nothing done."""
+        records = self._ledger.documents(bucket=bucket)
+        stored = self._artifact.read(bucket)
+        rows = {row.document_id: row for row in stored if row.document_id in records}
+        failed = self._known_failures(bucket, records, rows)
+        return DocumentsOutcome(bucket, records, rows, garbage=len(stored) - len(rows), quarantined=failed)
+
+    def preview(self, bucket: str) -> tuple[DocumentsOutcome, list[DocumentRecord]]:
+        """What stands there, and the documents that ``update`` would parse; nothing done."""
+        outcome = self.load(bucket)
+        return outcome, [record for record in self._pending(outcome) if self._parsed_elsewhere(record) is None]
+
+    def update(self, bucket: str, progress: Progress) -> DocumentsOutcome:
+        """Parses what is new or changed and not known to fail, and keeps it in the artifact."""
+        started = time.perf_counter()
+        outcome = self.load(bucket)
+        pending = self._pending(outcome)
+        progress.extend("documents", len(pending))
+        held = len(outcome.rows) + outcome.garbage
+        pending = self._reuse_parsed(outcome, pending, progress)
+        self._parse(outcome, pending, progress)
+        self._release(outcome)
+        outcome.is_fragmented = outcome.garbage > 0 or (held > 0 and outcome.parsed + outcome.reused > 0)
+        outcome.seconds = time.perf_counter() - started
+        return outcome
+
+    def drop_vanished(self, bucket: str) -> int:
+        """Compacts the artifact to documents that are still there; how many rows went."""
+        records = self._ledger.documents(bucket=bucket)
+        rows = self._artifact.read(bucket)
+        kept = [row for row in rows if row.document_id in records]
+        self._artifact.replace(bucket, kept)
+        return len(rows) - len(kept)
+
+    def _pending(self, outcome: DocumentsOutcome) -> list[DocumentRecord]:
+        """Documents whose newest content is neither indexed nor known to fail."""
+        records = outcome.records.values()
+        return [r for r in records if r.document_id not in outcome.quarantined and not self._is_current(outcome, r)]
+
+    def _parse_key(self, document_type: DocumentType | None, path: str) -> str:
+        """Parser and suffix of the name: among plain texts the name tells what the content cannot."""
+        return self._parser.fingerprint(document_type) + PurePosixPath(path).suffix.lower()
+
+    def _is_current(self, outcome: DocumentsOutcome, record: DocumentRecord) -> bool:
+        row = outcome.rows.get(record.document_id)
+        return row is not None and row.content_hash == record.content_hash and self._is_parse_of(row, record)
+
+    def _is_parse_of(self, row: StoredDocument, record: DocumentRecord) -> bool:
+        return row.parser_fingerprint == self._parse_key(row.document.type, record.path)
+
+    def _known_failures(self, bucket: str, records: Mapping[str, DocumentRecord], rows: Mapping[str, StoredDocument]) -> set[str]:
+        entries = self._ledger.quarantine(bucket=bucket)
+        failed = {(entry.content_hash, entry.parser_fingerprint) for entry in entries}
+        types = {entry.content_hash: entry.type for entry in entries}
+        return {
+            key
+            for key, record in records.items()
+            if record.content_hash in types
+            and (record.content_hash, self._parse_key(types[record.content_hash], record.path)) in failed
+            and (key not in rows or rows[key].content_hash != record.content_hash)
+        }
+
+    def _reuse_parsed(self, outcome: DocumentsOutcome, pending: list[DocumentRecord], progress: Progress) -> list[DocumentRecord]:
+        """Takes over the parse of equal content elsewhere (a rename, a copy); returns what is left to parse."""
+        left: list[DocumentRecord] = []
+        found: list[StoredDocument] = []
+        for record in pending:
+            row = self._parsed_elsewhere(record)
+            if row is None:
+                left.append(record)
+            else:
+                found.append(replace(row, document_id=record.document_id))
+        self._keep(outcome, found)
+        outcome.reused += len(found)
+        progress.advance("documents", len(found))
+        return left
+
+    def _parsed_elsewhere(self, record: DocumentRecord) -> StoredDocument | None:
+        if self._owners is None:
+            self._owners = {
+                digest: (bucket, document) for bucket in self._buckets for digest, document in self._artifact.content_keys(bucket)
+            }
+        owner = self._owners.get(record.content_hash)
+        if owner is None:
+            return None
+        bucket, document = owner
+        return next(
+            (
+                row
+                for row in self._rows_of(bucket)
+                if row.document_id == document and row.content_hash == record.content_hash and self._is_parse_of(row, record)
+            ),
+            None,
+        )
+
+    def _rows_of(self, bucket: str) -> list[StoredDocument]:
+        """Rows of another bucket; the last one is remembered, as moves come in flocks."""
+        if self._foreign is None or self._foreign[0] != bucket:
+            self._foreign = (bucket, self._artifact.read(bucket))
+        return self._foreign[1]
+
+    def _parse(self, outcome: DocumentsOutcome, pending: list[DocumentRecord], progress: Progress) -> None:
+        failures: list[QuarantineEntry] = []
+        hashes: dict[str, str] = {}
+        fresh: list[StoredDocument] = []
+        for parsed in self._parser.parse_all(self._requests(outcome, pending, hashes, failures)):
+            record = outcome.records[parsed.document_id]
+            if isinstance(parsed.result, ParsedDocument):
+                fresh.append(self._row(parsed, record.path, hashes[parsed.document_id]))
+                outcome.preview.append((record.path, str(parsed.result.type), len(parsed.result.elements)))
+            else:
+                failures.append(self._entry(record, parsed, hashes[parsed.document_id]))
+                outcome.quarantined.add(parsed.document_id)
+            if len(fresh) >= FLUSH_DOCUMENTS:
+                self._keep(outcome, fresh)
+                fresh = []
+            outcome.parsed += 1
+            progress.advance("documents")
+        self._keep(outcome, fresh)
+        if failures:
+            self._ledger.add_quarantine(failures)
+
+    def _release(self, outcome: DocumentsOutcome) -> None:
+        """Forgets failures of contents that are indexed now, as after a new parser version."""
+        indexed = {row.content_hash for key, row in outcome.rows.items() if key not in outcome.quarantined}
+        entries = self._ledger.quarantine(bucket=outcome.bucket)
+        healed = [(e.content_hash, e.parser_fingerprint) for e in entries if e.content_hash in indexed]
+        if healed:
+            self._ledger.remove_quarantine(healed)
+
+    def _requests(
+        self,
+        outcome: DocumentsOutcome,
+        pending: list[DocumentRecord],
+        hashes: dict[str, str],
+        failures: list[QuarantineEntry],
+    ) -> Iterator[ParseRequest]:
+        for record in pending:
+            try:
+                content = self._sources[record.source].read(record.path)
+            except (FileNotFoundError, DocumentError) as error:
+                failures.append(_read_failure(record, error))
+                outcome.unsettled.add(record.document_id)
+                outcome.quarantined.add(record.document_id)
+                continue
+            hashes[record.document_id] = content.content_hash
+            outcome.size_bytes += len(content.data)
+            yield ParseRequest(record.document_id, record.path, content.data)
+
+    def _row(self, parsed: ParseOutcome, path: str, content_hash: str) -> StoredDocument:
+        document = parsed.result
+        assert isinstance(document, ParsedDocument)  # noqa: S101 - told apart by the caller
+        return StoredDocument(parsed.document_id, content_hash, self._parse_key(document.type, path), document)
+
+    def _entry(self, record: DocumentRecord, parsed: ParseOutcome, content_hash: str) -> QuarantineEntry:
+        error = parsed.result
+        assert isinstance(error, DocumentError)  # noqa: S101 - told apart by the caller
+        return QuarantineEntry(
+            content_hash=content_hash,
+            parser_fingerprint=self._parse_key(parsed.type, record.path),
+            type=parsed.type,
+            document_id=record.document_id,
+            source=record.source,
+            path=record.path,
+            reason=error.reason,
+            detail=error.detail,
+            generation=record.generation,
+        )
+
+    def _keep(self, outcome: DocumentsOutcome, rows: list[StoredDocument]) -> None:
+        if rows:
+            self._artifact.append(outcome.bucket, rows)
+            outcome.rows.update({row.document_id: row for row in rows})
+
+
+def _read_failure(record: DocumentRecord, error: FileNotFoundError | DocumentError) -> QuarantineEntry:
+    return QuarantineEntry(
+        content_hash=record.content_hash,
+        parser_fingerprint=READ_FAILURE + record.document_id,
+        type=None,
+        document_id=record.document_id,
+        source=record.source,
+        path=record.path,
+        reason=error.reason if isinstance(error, DocumentError) else UnstableDocumentError.reason,
+        detail=error.detail if isinstance(error, DocumentError) else "gone between the scan and the read",
+        generation=record.generation,
+    )

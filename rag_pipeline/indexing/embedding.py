@@ -1,0 +1,183 @@
+"""Texts to vectors that may be kept: batches by tokens, halved where they do not fit, every vector checked."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rag_pipeline.errors import BadVectorError, BatchTooLargeError
+from rag_pipeline.ports import Embedder
+from rag_pipeline.schema import Matrix
+
+NORM_TOLERANCE = 1e-2
+"""How far the length of a normalised vector may lie from 1."""
+
+
+@dataclass(slots=True)
+class EmbedReport:
+    """What one call of ``embed_texts`` did."""
+
+    texts: int = 0
+    tokens: int = 0
+    """Tokens of the texts, padding left out."""
+    padded_tokens: int = 0
+    """Tokens that the model worked on: every text as long as the longest of its batch."""
+    seconds: float = 0.0
+    """Inside the embedder alone."""
+    batches: int = 0
+    halvings: int = 0
+
+
+def plan_batches(token_counts: Sequence[int], *, batch_tokens: int, batch_texts: int = 256) -> list[list[int]]:
+    """Positions of texts in batches of like length, longest first, none over the budget once padded.
+
+    A text that is longer than the budget stands alone. Where it fits, the longest text has the shortest beside it: a
+    model that answers every text alike is then noticed in the first batch, before anything is kept.
+    """
+    order = sorted(range(len(token_counts)), key=lambda position: (-token_counts[position], position))
+    if len(order) > 1 and batch_texts > 1 and 2 * token_counts[order[0]] <= batch_tokens:
+        order.insert(1, order.pop())
+    batches: list[list[int]] = []
+    longest = 0
+    for position in order:
+        batch = batches[-1] if batches else []
+        longest = max(longest, token_counts[position])
+        if batch and len(batch) < batch_texts and longest * (len(batch) + 1) <= batch_tokens:
+            batch.append(position)
+        else:
+            batches.append([position])
+            longest = token_counts[position]
+    return batches
+
+
+def check_vectors(matrix: Matrix, *, count: int, dimension: int, is_normalized: bool) -> None:
+    """Raises BadVectorError for the first check that a vector fails: shape, finite values, length."""
+    if matrix.shape != (count, dimension):
+        raise BadVectorError(
+            f"the model returned an array of shape {matrix.shape} for {count} texts of dimension {dimension}; "
+            "check that embedding.model and embedding.endpoint name one model"
+        )
+    _refuse(np.logical_or.reduce(~np.isfinite(matrix), axis=1), "are not finite numbers")
+    norms: npt.NDArray[np.float64] = np.sqrt(np.square(matrix, dtype=np.float64).sum(axis=1))
+    _refuse(np.less_equal(norms, 0), "have the length 0")
+    if is_normalized:
+        _refuse(np.greater(np.abs(norms - 1), NORM_TOLERANCE), "do not have the length 1")
+
+
+def embed_texts(
+    texts: Sequence[str],
+    token_counts: Sequence[int],
+    *,
+    embedder: Embedder,
+    batch_tokens: int,
+    on_batch: Callable[[list[int], Matrix], None],
+    is_normalized: bool = False,
+) -> EmbedReport:
+    """What was done; ``on_batch`` got the positions and checked vectors of each batch before the next began.
+
+    Raises BadVectorError, TruncationError, or BatchTooLargeError where one text alone does not fit.
+    """
+    batches = plan_batches(token_counts, batch_tokens=batch_tokens)
+    return _Run(texts, token_counts, embedder=embedder, is_normalized=is_normalized, on_batch=on_batch).work_off(batches)
+
+
+class _Run:
+    """The batches still to do, and what was learned about what fits."""
+
+    def __init__(
+        self,
+        texts: Sequence[str],
+        token_counts: Sequence[int],
+        *,
+        embedder: Embedder,
+        is_normalized: bool,
+        on_batch: Callable[[list[int], Matrix], None],
+    ) -> None:
+        self._texts = texts
+        self._counts = token_counts
+        self._embedder = embedder
+        self._is_normalized = is_normalized
+        self._on_batch = on_batch
+        self._report = EmbedReport()
+        self._too_large: float = float("inf")
+        """Padded tokens of the smallest batch that did not fit."""
+        self._only_vector: npt.NDArray[np.float32] | None = None
+        """The vector that every text got so far; None before the first text."""
+        self._only_counts: set[int] | None = set()
+        """Token counts of the texts that got it; None once two vectors differ."""
+
+    def work_off(self, batches: list[list[int]]) -> EmbedReport:
+        waiting = batches[::-1]
+        while waiting:
+            batch = waiting.pop()
+            if len(batch) > 1 and self._padded(batch) >= self._too_large:
+                waiting += _halves(batch)
+                continue
+            vectors = self._embed(batch)
+            if vectors is None:
+                waiting += _halves(batch)
+            else:
+                self._on_batch(batch, vectors)
+        return self._report
+
+    def _embed(self, batch: list[int]) -> Matrix | None:
+        """The checked vectors, or None where the batch must be halved."""
+        started = time.perf_counter()
+        try:
+            vectors = self._embedder.embed_documents([self._texts[position] for position in batch])
+        except BatchTooLargeError as error:
+            self._note_too_large(batch, error)
+            return None
+        finally:
+            self._report.seconds += time.perf_counter() - started
+        check_vectors(vectors, count=len(batch), dimension=self._embedder.dimension, is_normalized=self._is_normalized)
+        self._refuse_constant(batch, vectors)
+        self._report.texts += len(batch)
+        self._report.tokens += sum(self._counts[position] for position in batch)
+        self._report.padded_tokens += self._padded(batch)
+        self._report.batches += 1
+        return vectors
+
+    def _note_too_large(self, batch: list[int], error: BatchTooLargeError) -> None:
+        if len(batch) == 1:
+            raise BatchTooLargeError(
+                f"text {batch[0]} of {self._counts[batch[0]]} tokens does not fit even alone; lower embedding.max_tokens and "
+                "the chunk sizes, or free memory",
+                system=error.system,
+            ) from error
+        self._too_large = min(self._too_large, self._padded(batch))
+        self._report.halvings += 1
+
+    def _refuse_constant(self, batch: list[int], vectors: Matrix) -> None:
+        """Raises BadVectorError where texts of different lengths all have one and the same vector."""
+        if self._only_counts is None:
+            return
+        first = self._only_vector = vectors[0].copy() if self._only_vector is None else self._only_vector
+        if not (vectors == first).all():
+            self._only_counts = None
+            return
+        self._only_counts.update(self._counts[position] for position in batch)
+        if len(self._only_counts) > 1:
+            raise BadVectorError(
+                f"all {self._report.texts + len(batch)} texts so far got the same vector; nothing of this batch is kept; "
+                "check the model's files, or the served model"
+            )
+
+    def _padded(self, batch: list[int]) -> int:
+        return len(batch) * max(self._counts[position] for position in batch)
+
+
+def _halves(batch: list[int]) -> list[list[int]]:
+    """Both halves, the first one last, so that it is popped first."""
+    middle = (len(batch) + 1) // 2
+    return [batch[middle:], batch[:middle]]
+
+
+def _refuse(is_bad: npt.NDArray[np.bool_], what: str) -> None:
+    if is_bad.any():
+        raise BadVectorError(
+            f"{int(is_bad.sum())} of {len(is_bad)} vectors {what}, first at position {int(is_bad.argmax())} of the batch; "
+            "nothing of this batch is kept; check the model's files, or set embedding.dtype: float32"
+        )

@@ -1,0 +1,88 @@
+"""What neighbours tell of each other: documents with several good chunks, and chunks that belong together."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from rag_pipeline.retrieval.fusion import sort_hits
+from rag_pipeline.schema import Hit
+
+EVIDENCE_CHUNKS = 5
+
+
+def weigh_documents(candidates: Sequence[Hit], *, weight: float) -> list[Hit]:
+    """The candidates in a new order: to each score, ``weight`` times the mean of its document's five best is added.
+
+    A document with several good passages beats one with a lucky passage. Places that a document does not fill count 0,
+    so scores must be 0 for the worst, as ``fuse_scores`` gives them.
+    """
+    scores: dict[Any, list[float]] = defaultdict(list)
+    for hit in candidates:
+        scores[_document(hit)].append(hit.score)
+    evidence = {
+        document: sum(sorted(values, reverse=True)[:EVIDENCE_CHUNKS]) / EVIDENCE_CHUNKS for document, values in scores.items()
+    }
+    return sort_hits(replace(hit, score=hit.score + weight * evidence[_document(hit)]) for hit in candidates)
+
+
+def join_neighbours(candidates: Sequence[Hit], *, max_tokens: int, limit: int) -> list[Hit]:
+    """The best ``limit`` hits, each with the candidates of its document that adjoin it, up to ``max_tokens`` together.
+
+    A joined hit keeps id, score, context and heading of its best chunk; its ``text``, ``start``, ``end`` and ``tokens`` grow,
+    and ``joined`` names the ids of all its chunks in order. Chunks taken in are no hits of their own any more. Tokens are
+    summed, context and overlap counted every time, so the limit is never passed.
+    """
+    places = {_place(hit): hit for hit in candidates}
+    ranks = {hit.id: rank for rank, hit in enumerate(candidates)}
+    joined: list[Hit] = []
+    for hit in candidates:
+        if len(joined) == limit:
+            break
+        if places.get(_place(hit)) is hit:
+            joined.append(_join(_take_neighbours(hit, places, ranks, max_tokens=max_tokens), best=hit))
+    return joined
+
+
+def _take_neighbours(hit: Hit, places: dict[tuple[Any, Any], Hit], ranks: dict[str, int], *, max_tokens: int) -> list[Hit]:
+    """The chunk and those beside it, in the order of the document; all leave ``places``."""
+    document, ordinal = _place(hit)
+    run = [places.pop((document, ordinal))]
+    tokens = hit.payload.get("tokens", max_tokens)
+    while True:
+        first, last = run[0].payload.get("ordinal", 0), run[-1].payload.get("ordinal", 0)
+        beside = [places[place] for place in ((document, first - 1), (document, last + 1)) if place in places]
+        fitting = [other for other in beside if tokens + other.payload.get("tokens", max_tokens) <= max_tokens]
+        if not fitting:
+            return run
+        better = min(fitting, key=lambda other: ranks[other.id])
+        tokens += better.payload["tokens"]
+        run.insert(0 if better.payload["ordinal"] < first else len(run), places.pop(_place(better)))
+
+
+def _join(run: Sequence[Hit], *, best: Hit) -> Hit:
+    if len(run) == 1:
+        return best
+    text = run[0].payload["text"]
+    end = run[0].payload["end"]
+    for hit in run[1:]:
+        start = hit.payload["start"]
+        text += hit.payload["text"][end - start :] if start <= end else "\n" + hit.payload["text"]
+        end = max(end, hit.payload["end"])
+    grown = {
+        "text": text,
+        "start": run[0].payload["start"],
+        "end": end,
+        "tokens": sum(hit.payload["tokens"] for hit in run),
+        "joined": [hit.id for hit in run],
+    }
+    return replace(best, payload={**best.payload, **grown})
+
+
+def _document(hit: Hit) -> Any:
+    """The document of the hit; a point that names none stands for itself."""
+    return hit.payload.get("document_id", hit.id)
+
+
+def _place(hit: Hit) -> tuple[Any, Any]:
+    return _document(hit), hit.payload.get("ordinal", 0)

@@ -1,0 +1,94 @@
+"""A question to hits."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from rag_pipeline.errors import BackendRejectedError
+from rag_pipeline.ports import Embedder, SparseEncoder, VectorStore
+from rag_pipeline.retrieval.ranking import Fusion, Ranking
+from rag_pipeline.schema import Hit
+
+SearchMode = Literal["dense", "sparse", "hybrid"]
+
+
+class Searcher:
+    """Answers questions from the collection behind an alias, with that collection's own model.
+
+    ``embedder_for`` gets the metadata of the collection and gives the embedder of its spec; it should keep what it loads.
+    ``prefetch``: candidates that nearness and words each bring to a hybrid search; what becomes of them says ``Ranking``,
+    whose fields the parameters after it are.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: VectorStore,
+        alias: str,
+        sparse: SparseEncoder,
+        embedder_for: Callable[[Mapping[str, Any]], Embedder],
+        prefetch: int,
+        rrf_k: int,
+        fusion: Fusion = "scores",
+        dense_weight: float = 0.6,
+        document_weight: float = 1.0,
+        passage_tokens: int = 512,
+    ) -> None:
+        self._store = store
+        self._alias = alias
+        self._sparse = sparse
+        self._embedder_for = embedder_for
+        self._prefetch = prefetch
+        self._ranking = Ranking(
+            fusion=fusion,
+            dense_weight=dense_weight,
+            rrf_k=rrf_k,
+            document_weight=document_weight,
+            passage_tokens=passage_tokens,
+        )
+
+    def search(
+        self, question: str, *, mode: SearchMode = "hybrid", limit: int, filters: Mapping[str, Any] | None = None
+    ) -> list[Hit]:
+        """The best hits, best first. ``filters``: payload key to a value, or to a list of which one must match.
+
+        Raises BackendRejectedError when nothing is indexed yet.
+        """
+        collection = self._resolve()
+        try:
+            return self._search(collection, question, mode=mode, limit=limit, filters=filters)
+        except BackendRejectedError:
+            # A release may drop the collection between the look at the alias and the search.
+            successor = self._resolve()
+            if successor == collection:
+                raise
+            return self._search(successor, question, mode=mode, limit=limit, filters=filters)
+
+    def _resolve(self) -> str:
+        collection = self._store.resolve_alias(self._alias)
+        if collection is None:
+            raise BackendRejectedError(f"nothing is indexed under '{self._alias}' yet; run rag index", system="search")
+        return collection
+
+    def _search(
+        self, collection: str, question: str, *, mode: SearchMode, limit: int, filters: Mapping[str, Any] | None
+    ) -> list[Hit]:
+        if mode == "dense":
+            return self._dense(collection, question, limit=limit, filters=filters)
+        if mode == "sparse":
+            return self._by_words(collection, question, limit=limit, filters=filters)
+        depth = max(self._prefetch, limit)
+        dense = self._dense(collection, question, limit=depth, filters=filters)
+        sparse = self._by_words(collection, question, limit=depth, filters=filters)
+        return self._ranking.rank(dense, sparse, limit=limit)
+
+    def _dense(self, collection: str, question: str, *, limit: int, filters: Mapping[str, Any] | None) -> list[Hit]:
+        info = self._store.describe(collection)
+        if info is None:
+            raise BackendRejectedError(
+                f"the collection '{collection}' behind '{self._alias}' is gone; run rag index", system="search"
+            )
+        vector = self._embedder_for(info.metadata).embed_query(question)
+        return self._store.search_dense(collection, vector, limit=limit, filters=filters)
+
+    def _by_words(self, collection: str, question: str, *, limit: int, filters: Mapping[str, Any] | None) -> list[Hit]:
+        return self._store.search_sparse(collection, self._sparse.encode_query(question), limit=limit, filters=filters)

@@ -1,0 +1,340 @@
+"""The nouns that cross rooms, as frozen dataclasses. Words are those of docs/architecture.md."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Vector = npt.NDArray[np.float32]
+"""float32, shape ``(dimension,)``."""
+Matrix = npt.NDArray[np.float32]
+"""float32, shape ``(rows, dimension)``."""
+
+
+class DocumentType(StrEnum):
+    """What a document is, told from its content; each type has its own parser and chunking rule."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    RST = "rst"
+    HTML = "html"
+    PDF = "pdf"
+    WORD = "word"
+    SLIDES = "slides"
+    TABLE = "table"
+    EMAIL = "email"
+    CODE = "code"
+
+
+class ElementKind(StrEnum):
+    """What a piece of a document is to its reader."""
+
+    TITLE = "title"
+    TEXT = "text"
+    LIST_ITEM = "list_item"
+    TABLE = "table"
+    CODE = "code"
+
+
+# --- a source and what it holds -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FileStat:
+    """What a source tells of a file without reading it. Two equal stats mean unread equal content, racy ones apart."""
+
+    size_bytes: int
+    modified_ns: int
+    version: str
+    """Changes with every write that the source notices: change time and inode locally, ETag on an object store."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One regular file of a listing."""
+
+    path: str
+    """Relative to the root of the source, with ``/`` between parts."""
+    stat: FileStat
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """A file that a rule leaves out."""
+
+    path: str
+    reason: str
+    """``pattern``, ``too_large``, ``symlink``, ``not_regular`` or ``path_too_long``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Everything below the root of one source at one time; complete, or it would have raised."""
+
+    source: str
+    started_ns: int
+    files: tuple[SourceFile, ...]
+    excluded: tuple[Exclusion, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileContent:
+    """The bytes of one real version of a file, read through one handle, with that version's stat and hash."""
+
+    data: bytes
+    stat: FileStat
+    content_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRecord:
+    """The ledger's row of one document: what the newest scan saw."""
+
+    document_id: str
+    source: str
+    path: str
+    uri: str
+    bucket: str
+    stat: FileStat
+    content_hash: str
+    is_racy: bool
+    """The file was as young as the scan, so an equal stat proves nothing and the next scan reads it again."""
+    generation: int
+    """The scan in which this content or path first appeared."""
+
+
+# --- parsed documents and chunks ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One piece of a parsed document, in reading order.
+
+    A table's text has one row a line, cells joined by `` | ``, its header in the first line.
+    """
+
+    kind: ElementKind
+    text: str
+    heading_path: tuple[str, ...] = ()
+    """Headings above this element, outermost first; for a title, the ones above it, itself left out."""
+    page: int | None = None
+    """1-based page, slide or sheet number; None where the format has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedDocument:
+    """The text of a document and its structure."""
+
+    type: DocumentType
+    format: str
+    """The file format inside the type: ``docx``, ``csv``, ``python`` ..."""
+    title: str
+    elements: tuple[Element, ...]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Facts of the source for the payload (author, subject, sent_at ...): JSON values only."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """A row of the ``documents`` artifact."""
+
+    document_id: str
+    content_hash: str
+    parser_fingerprint: str
+    document: ParsedDocument
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a document's text, as it is embedded and found.
+
+    ``text`` is exactly ``document_text(document)[start:end]``; what is repeated to make it understandable alone
+    (heading path, header of a table) stands in ``context``.
+    """
+
+    ordinal: int
+    text: str
+    context: str
+    start: int
+    end: int
+    kind: ElementKind
+    heading_path: tuple[str, ...]
+    page: int | None
+    token_count: int
+    """Tokens of the whole model input: prompt, special tokens, context and text."""
+
+    @property
+    def embedded_text(self) -> str:
+        """The text that the model reads, its prompt left out."""
+        return f"{self.context}\n{self.text}" if self.context else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkedDocument:
+    """A row of the ``chunks`` artifact: one document with all its chunks."""
+
+    document_id: str
+    content_hash: str
+    chunking_fingerprint: str
+    """Digest of the parser and the chunking settings that made these chunks."""
+    type: DocumentType
+    format: str
+    title: str
+    metadata: Mapping[str, Any]
+    chunks: tuple[Chunk, ...]
+
+
+# --- the specification of an index ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What the files of a model say without loading it."""
+
+    model: str
+    path: str
+    """Folder of the files; empty for a served model."""
+    weights_sha256: str
+    """Digest over every file that decides a vector: weights, tokenizer, pooling and module settings."""
+    tokenizer_sha256: str
+    dimension: int
+    max_positions: int
+    """Longest input in tokens that the weights allow."""
+    special_tokens: int
+    is_normalized: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VectorSpace:
+    """What makes two vectors comparable."""
+
+    model: str
+    weights_sha256: str
+    dimension: int
+    distance: str
+    is_normalized: bool
+    document_prompt: str
+    query_prompt: str
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSpec:
+    """Exactly the fields that change a stored point, each stage's part apart."""
+
+    vector_space: VectorSpace
+    tokenizer_sha256: str
+    parsing: Mapping[DocumentType, str]
+    """Parser fingerprint (parser, version and cleaning) by document type."""
+    chunking: Mapping[DocumentType, Mapping[str, Any]]
+    """Chunking rule by document type, as JSON values."""
+    sparse_model: str
+    payload_version: int
+
+
+# --- the store ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SparseVector:
+    """BM25 weights of a text."""
+
+    indices: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A row to be stored."""
+
+    id: str
+    """UUID; equal id means equal payload and text."""
+    vector: Vector
+    sparse: SparseVector
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPoint:
+    """A row as the store holds it; ``vector`` is None unless asked for."""
+
+    id: str
+    payload: Mapping[str, Any]
+    vector: Vector | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionLayout:
+    """How a collection is made."""
+
+    dimension: int
+    distance: str
+    """``cosine``, ``dot`` or ``euclid``."""
+    metadata: Mapping[str, Any]
+    """The whole spec that the collection holds, as JSON values."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """What the store says of a collection."""
+
+    name: str
+    dimension: int
+    points: int
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A point that a query found, best first in a list."""
+
+    id: str
+    score: float
+    payload: Mapping[str, Any]
+
+
+# --- runs -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineEntry:
+    """A document that could not be indexed, under the content and the parser that failed."""
+
+    content_hash: str
+    parser_fingerprint: str
+    type: DocumentType | None
+    """Its parser's fingerprint decides whether the entry still holds."""
+    document_id: str
+    source: str
+    path: str
+    reason: str
+    detail: str
+    generation: int
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionRecord:
+    """The ledger's row of a physical collection."""
+
+    name: str
+    alias: str
+    fingerprint: str
+    state: str
+    """``building``, ``live``, ``retired`` or ``dropped``."""
+    spec: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class BucketState:
+    """What the last finished reconcile of one bucket left in one collection."""
+
+    digest: str
+    points: int
+    generation: int
+    seen: int
+    """Documents accounted for: those with points of their newest content, and those in quarantine."""
+    quarantined: int

@@ -1,0 +1,357 @@
+"""What the embedded store promises beyond the contract: one process at a time, no loss by a kill, healing."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import qdrant_edge
+
+from rag_pipeline.adapters import qdrant_edge_store
+from rag_pipeline.adapters.qdrant_edge_store import QdrantEdgeStore
+from rag_pipeline.errors import BackendRejectedError, BackendUnavailableError, StoreLockedError
+from rag_pipeline.schema import CollectionLayout, Point, SparseVector
+
+LAYOUT = CollectionLayout(dimension=8, distance="cosine", metadata={"model": "m"})
+MEMORY_FOLDER = Path("/dev/shm")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    if not MEMORY_FOLDER.is_dir():
+        yield tmp_path / "qdrant"
+        return
+    with tempfile.TemporaryDirectory(dir=MEMORY_FOLDER) as name:
+        yield Path(name) / "qdrant"
+
+
+@pytest.fixture
+def store(folder: Path) -> Iterator[QdrantEdgeStore]:
+    opened = open_store(folder)
+    yield opened
+    opened.close()
+
+
+def open_store(folder: Path, *, wait_s: float = 0.3, messages: list[str] | None = None) -> QdrantEdgeStore:
+    return QdrantEdgeStore(folder, lock_wait_s=wait_s, on_wait=(messages if messages is not None else []).append)
+
+
+def points(count: int, *, start: int = 0) -> list[Point]:
+    vectors = np.random.default_rng(start).standard_normal((count, 8)).astype(np.float32)
+    return [
+        Point(
+            str(uuid.uuid5(uuid.NAMESPACE_URL, str(start + n))),
+            vector=vectors[n],
+            sparse=SparseVector((n,), (1.0,)),
+            payload={"bucket": f"{n % 4:02}"},
+        )
+        for n in range(count)
+    ]
+
+
+# --- opening --------------------------------------------------------------------------------------------------------
+
+
+def test_asking_a_store_that_is_not_there_creates_nothing(folder: Path) -> None:
+    store = open_store(folder)
+    assert store.collections() == []
+    assert store.resolve_alias("docs") is None
+    assert store.describe("docs-1") is None
+    assert not folder.exists()
+
+
+def test_names_are_read_while_another_object_holds_the_store(store: QdrantEdgeStore, folder: Path) -> None:
+    store.create_collection("docs-1", LAYOUT)
+    store.switch_alias("docs", "docs-1")
+    other = open_store(folder)
+    assert (other.collections(), other.resolve_alias("docs")) == (["docs-1"], "docs-1")
+
+
+def test_close_frees_the_store_for_the_next(store: QdrantEdgeStore, folder: Path) -> None:
+    store.create_collection("docs-1", LAYOUT)
+    store.upsert("docs-1", points(3))
+    store.close()
+    other = open_store(folder)
+    assert other.count("docs-1") == 3
+    other.close()
+    assert store.count("docs-1") == 3
+
+
+def test_scroll_survives_a_close_between_two_pages(store: QdrantEdgeStore) -> None:
+    store.create_collection("docs-1", LAYOUT)
+    store.upsert("docs-1", points(600))
+    pages = store.scroll("docs-1")
+    seen = {next(pages).id}
+    store.close()
+    seen |= {item.id for item in pages}
+    assert len(seen) == 600
+
+
+# --- one process at a time ------------------------------------------------------------------------------------------
+
+HOLDER = """
+import sys, time
+from rag_pipeline.adapters.qdrant_edge_store import QdrantEdgeStore
+store = QdrantEdgeStore(sys.argv[1], lock_wait_s=0, on_wait=print)
+store.collections()
+store.count("docs-1")
+print("holding", flush=True)
+time.sleep(float(sys.argv[2]))
+store.close()
+"""
+
+
+def start_holder(folder: Path, seconds: float) -> subprocess.Popen[str]:
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, folder, str(seconds)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "holding\n"
+    return holder
+
+
+@pytest.fixture
+def filled(folder: Path) -> Path:
+    store = open_store(folder)
+    store.create_collection("docs-1", LAYOUT)
+    store.close()
+    return folder
+
+
+def test_second_process_waits_saying_for_whom_and_goes_on(filled: Path) -> None:
+    holder = start_holder(filled, 0.7)
+    messages: list[str] = []
+    store = open_store(filled, wait_s=20, messages=messages)
+    assert store.count("docs-1") == 0
+    store.close()
+    assert holder.wait() == 0
+    (message,) = messages
+    assert f"process {holder.pid} " in message
+    assert "waiting up to 20 s" in message
+
+
+def test_second_process_gives_up_saying_who_holds_and_what_to_do(filled: Path) -> None:
+    holder = start_holder(filled, 60)
+    with pytest.raises(StoreLockedError, match=rf"process {holder.pid} .*not freed within 0.3 s; wait for .*lock_wait_s"):
+        open_store(filled).count("docs-1")
+    holder.kill()
+    holder.wait()
+
+
+def test_killed_holder_frees_the_store(filled: Path) -> None:
+    holder = start_holder(filled, 60)
+    holder.kill()
+    holder.wait()
+    messages: list[str] = []
+    store = open_store(filled, wait_s=5, messages=messages)
+    assert store.count("docs-1") == 0
+    store.close()
+    assert messages == []
+
+
+def test_second_object_of_the_same_process_is_told_so(store: QdrantEdgeStore, folder: Path) -> None:
+    store.create_collection("docs-1", LAYOUT)
+    with pytest.raises(StoreLockedError, match="this very process"):
+        open_store(folder).count("docs-1")
+
+
+def test_lock_file_tells_no_arguments_after_the_first(
+    store: QdrantEdgeStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/rag", "index", "--token", "secret"])
+    store.create_collection("docs-1", LAYOUT)
+    assert json.loads((folder / "lock.json").read_text())["command"] == "rag index"
+
+
+def test_shard_opened_by_a_stranger_is_waited_for(filled: Path) -> None:
+    stranger = qdrant_edge.EdgeShard.load(str(filled / "collections" / "docs-1" / "shard"))
+    messages: list[str] = []
+    store = open_store(filled, wait_s=10, messages=messages)
+    threading.Timer(0.4, stranger.close).start()
+    assert store.count("docs-1") == 0
+    store.close()
+    assert len(messages) == 1
+
+
+def test_shard_kept_by_a_stranger_is_an_error(filled: Path) -> None:
+    stranger = qdrant_edge.EdgeShard.load(str(filled / "collections" / "docs-1" / "shard"))
+    store = open_store(filled)
+    with pytest.raises(StoreLockedError):
+        store.count("docs-1")
+    stranger.close()
+    store.close()
+
+
+def test_reader_and_writer_threads_share_a_store(store: QdrantEdgeStore) -> None:
+    store.create_collection("docs-1", LAYOUT)
+    everything = points(3000)
+
+    def write() -> None:
+        for start in range(0, 3000, 100):
+            store.upsert("docs-1", everything[start : start + 100])
+
+    counts = []
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        writing = pool.submit(write)
+        while not writing.done():
+            counts.append(store.count("docs-1"))
+            store.search_dense("docs-1", everything[0].vector, limit=5)
+        writing.result()
+    assert counts == sorted(counts)
+    assert store.count("docs-1") == 3000
+
+
+# --- crashes --------------------------------------------------------------------------------------------------------
+
+WRITER = """
+import sys
+from rag_pipeline.adapters.qdrant_edge_store import QdrantEdgeStore
+from rag_pipeline_tests.adapters.test_qdrant_edge_store import points
+store = QdrantEdgeStore(sys.argv[1], lock_wait_s=5, on_wait=print)
+for start in range(int(sys.argv[2]), 10**9, 50):
+    store.upsert("docs-1", points(50, start=start))
+    print(start + 50, flush=True)
+    if start % 1000 == 0:
+        store.optimize("docs-1")
+        store.delete("docs-1", [item.id for item in points(50, start=start)][:1])
+"""
+
+
+def acknowledged_before_kill(folder: Path, *, start: int, after_s: float) -> int:
+    """The first number that the killed writer was not yet told to be stored."""
+    with subprocess.Popen([sys.executable, "-c", WRITER, folder, str(start)], stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        acknowledged = int(writer.stdout.readline())
+        time.sleep(after_s)
+        writer.send_signal(signal.SIGKILL)
+        for line in writer.stdout:
+            acknowledged = int(line)
+    return acknowledged
+
+
+def check_nothing_is_lost(folder: Path, rounds: int) -> None:
+    start = 0
+    wanted: set[str] = set()
+    for number in range(rounds):
+        end = acknowledged_before_kill(folder, start=start, after_s=0.05 + 0.11 * number)
+        for batch in range(start, end, 50):
+            # Of every thousandth batch the writer deletes the first point, so that one may be there or not.
+            wanted |= {item.id for item in points(50, start=batch)[1 if batch % 1000 == 0 else 0 :]}
+        store = open_store(folder)
+        present = {item.id for item in store.scroll("docs-1")}
+        store.close()
+        assert wanted <= present
+        start = end
+
+
+def test_acknowledged_points_survive_a_kill(filled: Path) -> None:
+    check_nothing_is_lost(filled, rounds=2)
+
+
+@pytest.mark.deep
+def test_acknowledged_points_survive_many_kills(filled: Path) -> None:
+    check_nothing_is_lost(filled, rounds=20)
+
+
+def test_half_made_and_half_dropped_collections_are_swept(folder: Path) -> None:
+    for leftover in (".docs-1.new", ".docs-2.dropped"):
+        (folder / "collections" / leftover / "shard").mkdir(parents=True)
+    store = open_store(folder)
+    store.create_collection("docs-1", LAYOUT)
+    store.close()
+    assert [entry.name for entry in (folder / "collections").iterdir()] == ["docs-1"]
+
+
+@pytest.mark.parametrize("lost", ["collection.json", "shard/edge_config.json"])
+def test_collection_without_spec_or_shard_counts_as_missing_and_is_made_anew(
+    store: QdrantEdgeStore, folder: Path, lost: str
+) -> None:
+    store.create_collection("docs-1", LAYOUT)
+    store.close()
+    (folder / "collections" / "docs-1" / lost).unlink()
+    assert store.collections() == []
+    assert store.describe("docs-1") is None
+    store.create_collection("docs-1", LAYOUT)
+    store.upsert("docs-1", points(2))
+    assert store.count("docs-1") == 2
+
+
+def test_shard_that_does_not_load_says_which_and_can_be_dropped(store: QdrantEdgeStore, folder: Path) -> None:
+    store.create_collection("docs-1", LAYOUT)
+    store.close()
+    (folder / "collections" / "docs-1" / "shard" / "edge_config.json").write_text("{")
+    with pytest.raises(BackendRejectedError, match="opening 'docs-1' failed"):
+        store.count("docs-1")
+    store.drop_collection("docs-1")
+    store.create_collection("docs-1", LAYOUT)
+    assert store.count("docs-1") == 0
+
+
+def test_damaged_file_is_named(store: QdrantEdgeStore, folder: Path) -> None:
+    store.create_collection("docs-1", LAYOUT)
+    (folder / "aliases.json").write_text("{")
+    with pytest.raises(BackendRejectedError, match=re.escape(str(folder / "aliases.json"))):
+        store.resolve_alias("docs")
+
+
+def test_aliases_are_replaced_never_rewritten(store: QdrantEdgeStore, folder: Path) -> None:
+    store.create_collection("docs-1", LAYOUT)
+    store.create_collection("docs-2", LAYOUT)
+    store.switch_alias("docs", "docs-1")
+    with (folder / "aliases.json").open() as old_file:
+        store.switch_alias("docs", "docs-2")
+        assert json.load(old_file) == {"docs": "docs-1"}
+    assert json.loads((folder / "aliases.json").read_text()) == {"docs": "docs-2"}
+    assert not list(folder.glob(".aliases*"))
+
+
+# --- disk and index -------------------------------------------------------------------------------------------------
+
+
+def test_nearly_full_disk_stops_writing_before_the_engine_meets_it(folder: Path) -> None:
+    store = QdrantEdgeStore(folder, lock_wait_s=0, on_wait=print, min_free_mb=10**9)
+    store.create_collection("docs-1", LAYOUT)
+    with pytest.raises(BackendUnavailableError, match="free some space"):
+        store.upsert("docs-1", points(1))
+    assert store.count("docs-1") == 0
+    store.close()
+
+
+def test_writing_flushes_after_the_interval(store: QdrantEdgeStore, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qdrant_edge_store, "FLUSH_INTERVAL_S", 0.0)
+    store.create_collection("docs-1", LAYOUT)
+    store.upsert("docs-1", points(2000))
+    assert store.count("docs-1") == 2000
+
+
+def test_every_payload_index_stands_before_the_first_point(store: QdrantEdgeStore, folder: Path) -> None:
+    store.create_collection("docs-1", LAYOUT)
+    store.close()
+    shard = qdrant_edge.EdgeShard.load(str(folder / "collections" / "docs-1" / "shard"))
+    indexed = set(shard.info().payload_schema)
+    shard.close()
+    assert indexed == {"bucket", "document_id", "source", "path", "uri", "type", "format", "kind", "page", "ordinal"}
+
+
+def test_optimizing_again_is_cheap(store: QdrantEdgeStore) -> None:
+    store.create_collection("docs-1", LAYOUT)
+    store.upsert("docs-1", points(2000))
+    store.optimize("docs-1")
+    start_s = time.perf_counter()
+    store.optimize("docs-1")
+    assert time.perf_counter() - start_s < 0.5
+
+
+def test_store_imports_in_a_moment() -> None:
+    program = "import sys, rag_pipeline.adapters.qdrant_edge_store as m; print('torch' in sys.modules, 'grpc' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=dict(os.environ))
+    assert answer.stdout == "False False\n"

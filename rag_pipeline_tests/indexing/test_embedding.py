@@ -1,0 +1,197 @@
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag_pipeline.errors import BadVectorError, BatchTooLargeError
+from rag_pipeline.indexing.embedding import check_vectors, embed_texts, plan_batches
+from rag_pipeline.schema import Matrix, Vector
+from rag_pipeline_tests.fakes.embedder import HashEmbedder
+
+COUNTS = st.lists(st.integers(min_value=1, max_value=600), max_size=120)
+TEXTS = [f"word{n} " * (n % 7 + 1) for n in range(40)]
+TOKENS = [n % 7 + 3 for n in range(40)]
+
+
+class Stub:
+    """An embedder that gives what the test says."""
+
+    dimension = 8
+
+    def __init__(self, make: Callable[[Matrix], Matrix]) -> None:
+        self._make = make
+        self._random = np.random.default_rng(0)
+
+    def embed_documents(self, texts: Sequence[str]) -> Matrix:
+        rows = self._random.normal(size=(len(texts), self.dimension))
+        good = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        return self._make(good)
+
+    def embed_query(self, text: str) -> Vector:
+        vector: Vector = self.embed_documents([text])[0]
+        return vector
+
+    def describe(self) -> Mapping[str, Any]:
+        return {}
+
+
+def _with(row: int, value: float) -> Callable[[Matrix], Matrix]:
+    def make(good: Matrix) -> Matrix:
+        good[min(row, len(good) - 1)] = value
+        return good
+
+    return make
+
+
+@given(COUNTS, st.integers(min_value=64, max_value=4096), st.integers(min_value=1, max_value=64))
+def test_every_text_is_in_exactly_one_batch(counts: list[int], batch_tokens: int, batch_texts: int) -> None:
+    batches = plan_batches(counts, batch_tokens=batch_tokens, batch_texts=batch_texts)
+    assert sorted(position for batch in batches for position in batch) == list(range(len(counts)))
+
+
+@given(COUNTS, st.integers(min_value=64, max_value=4096), st.integers(min_value=1, max_value=64))
+def test_no_batch_is_over_the_budget_unless_it_is_one_text(counts: list[int], batch_tokens: int, batch_texts: int) -> None:
+    for batch in plan_batches(counts, batch_tokens=batch_tokens, batch_texts=batch_texts):
+        padded = len(batch) * max(counts[position] for position in batch)
+        assert len(batch) == 1 or (padded <= batch_tokens and len(batch) <= batch_texts)
+
+
+@given(COUNTS)
+def test_batches_go_from_long_to_short(counts: list[int]) -> None:
+    longest = [max(counts[position] for position in batch) for batch in plan_batches(counts, batch_tokens=1024)]
+    assert longest == sorted(longest, reverse=True)
+
+
+def test_sorting_by_length_leaves_little_padding() -> None:
+    counts = [int(n) for n in np.random.default_rng(1).integers(20, 512, size=2000)]
+    batches = plan_batches(counts, batch_tokens=8192)
+    padded = sum(len(batch) * max(counts[position] for position in batch) for batch in batches)
+    assert padded / sum(counts) < 1.03
+
+
+def test_batches_are_handed_over_as_they_are_done() -> None:
+    embedder, kept = HashEmbedder(), []
+    seen_at: list[int] = []
+
+    def keep(positions: list[int], vectors: Matrix) -> None:
+        assert np.array_equal(vectors, HashEmbedder().embed_documents([TEXTS[position] for position in positions]))
+        kept.extend(positions)
+        seen_at.append(len(embedder.embedded))
+
+    report = embed_texts(TEXTS, TOKENS, embedder=embedder, batch_tokens=64, on_batch=keep)
+    assert sorted(kept) == list(range(len(TEXTS)))
+    assert seen_at == sorted(set(seen_at))
+    assert (report.texts, report.tokens, report.halvings) == (len(TEXTS), sum(TOKENS), 0)
+    assert report.batches == len(seen_at)
+    assert report.padded_tokens >= report.tokens
+
+
+def test_what_was_handed_over_before_a_failure_stays() -> None:
+    calls, kept = [], []
+
+    def fail_late(good: Matrix) -> Matrix:
+        calls.append(len(good))
+        return good if len(calls) < 3 else good * np.float32(np.nan)
+
+    with pytest.raises(BadVectorError):
+        embed_texts(TEXTS, TOKENS, embedder=Stub(fail_late), batch_tokens=64, on_batch=lambda p, _: kept.extend(p))
+    assert len(kept) == sum(calls[:2])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (_with(3, np.nan), "not finite"),
+        (_with(0, np.inf), "not finite"),
+        (_with(2, -np.inf), "not finite"),
+        (_with(1, 0.0), "length 0"),
+        (_with(1, 1e30), "length 1"),
+        (lambda good: good * np.float32(0.5), "length 1"),
+        (lambda good: np.repeat(good[:1] * 0 + np.float32(8**-0.5), len(good), axis=0), "same vector"),
+        (lambda good: good[:-1], "shape"),
+        (lambda good: np.concatenate([good, good]), "shape"),
+        (lambda good: good[:, :-1], "shape"),
+        (lambda good: good[0], "shape"),
+    ],
+    ids=["nan", "inf", "minus_inf", "zero", "huge", "half", "constant", "too_few", "too_many", "dimension", "flat"],
+)
+def test_a_bad_vector_is_refused_and_nothing_is_kept(make: Callable[[Matrix], Matrix], message: str) -> None:
+    kept: list[int] = []
+    with pytest.raises(BadVectorError, match=message):
+        embed_texts(
+            TEXTS,
+            TOKENS,
+            embedder=Stub(make),
+            batch_tokens=4096,
+            on_batch=lambda positions, _: kept.extend(positions),
+            is_normalized=True,
+        )
+    assert kept == []
+
+
+def test_a_constant_model_is_noticed_in_the_first_batch() -> None:
+    constant = Stub(lambda good: np.repeat(good[:1] * 0 + np.float32(8**-0.5), len(good), axis=0))
+    kept: list[int] = []
+    with pytest.raises(BadVectorError, match="same vector"):
+        embed_texts(
+            ["long text"] * 99 + ["x"],
+            [100] * 99 + [3],
+            embedder=constant,
+            batch_tokens=200,
+            on_batch=lambda p, _: kept.extend(p),
+        )
+    assert kept == []
+
+
+def test_equal_texts_may_share_a_vector() -> None:
+    report = embed_texts(["same"] * 9, [3] * 9, embedder=HashEmbedder(), batch_tokens=64, on_batch=lambda p, _: None)
+    assert report.texts == 9
+
+
+def test_the_message_counts_bad_vectors_and_names_the_first() -> None:
+    matrix = np.eye(4, dtype=np.float32)
+    matrix[[1, 3]] = 0
+    with pytest.raises(BadVectorError, match=r"2 of 4 vectors have the length 0, first at position 1"):
+        check_vectors(matrix, count=4, dimension=4, is_normalized=False)
+
+
+def test_a_vector_that_need_not_be_normalised_may_have_any_length() -> None:
+    check_vectors(np.eye(3, dtype=np.float32) * 7, count=3, dimension=3, is_normalized=False)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7])
+def test_batches_that_do_not_fit_are_halved(limit: int) -> None:
+    rows: dict[int, Vector] = {}
+    embedder = HashEmbedder(max_batch_texts=limit)
+    report = embed_texts(
+        TEXTS, TOKENS, embedder=embedder, batch_tokens=4096, on_batch=lambda p, v: rows.update(zip(p, v, strict=True))
+    )
+    assert np.array_equal(np.stack([rows[n] for n in range(len(TEXTS))]), HashEmbedder().embed_documents(TEXTS))
+    assert report.halvings > 0
+    assert len(embedder.embedded) == len(TEXTS)
+
+
+def test_a_size_that_did_not_fit_is_not_tried_again() -> None:
+    texts, tokens = [f"text {n}" for n in range(256)], [32] * 256
+    report = embed_texts(
+        texts, tokens, embedder=HashEmbedder(max_batch_texts=8), batch_tokens=32 * 64, on_batch=lambda p, v: None
+    )
+    assert report.halvings == 3  # 64, 32, 16: once each, not once a batch
+    assert report.batches == 32
+
+
+def test_a_text_that_does_not_fit_alone_is_named() -> None:
+    with pytest.raises(BatchTooLargeError, match="text 2 of 90 tokens") as caught:
+        embed_texts(
+            ["a", "b", "c"], [5, 6, 90], embedder=HashEmbedder(max_batch_texts=0), batch_tokens=512, on_batch=lambda p, v: None
+        )
+    assert caught.value.system == "hash embedder"
+
+
+def test_no_texts_need_no_embedder_call() -> None:
+    embedder = HashEmbedder()
+    assert embed_texts([], [], embedder=embedder, batch_tokens=64, on_batch=lambda p, v: None).batches == 0
+    assert embedder.embedded == []

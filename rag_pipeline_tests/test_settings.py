@@ -1,0 +1,128 @@
+"""What is refused at load, in one line that names the field and the remedy; and what beats what."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rag_pipeline.errors import SettingsError
+from rag_pipeline.project import Project
+from rag_pipeline.settings import Settings, load_settings
+from rag_pipeline_tests.projects import write_settings
+
+SOURCES = [{"name": "handbook", "url": "./docs"}]
+
+
+def load(tmp_path: Path, environment: dict[str, str] | None = None, **values: Any) -> Settings:
+    file = tmp_path / "rag_pipeline.yaml"
+    file.write_text(yaml.safe_dump({"sources": SOURCES, **values}))
+    return load_settings(file, environment or {})
+
+
+def refusal(tmp_path: Path, environment: dict[str, str] | None = None, **values: Any) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, environment, **values)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("values", "field", "remedy"),
+    [
+        ({"alais": "docs"}, "alais", "mend its spelling"),
+        ({"store": {"kind": "edge", "pth": "x"}}, "store.pth", "mend its spelling"),
+        ({"sources": []}, "sources", "at least 1 item"),
+        ({"sources": SOURCES * 2}, "sources", "give each a name of its own"),
+        ({"sources": [{"url": "./docs"}]}, "sources.0.name", "add it"),
+        ({"chunking": {"default": {"size": 300}}}, "default.size", "allow_unusual_sizes"),
+        ({"chunking": {"default": {"size": 2100}}}, "default.size", "allow_unusual_sizes"),
+        ({"chunking": {"default": {"overlap": 0.3}}}, "default.overlap", "allow_unusual_sizes"),
+        ({"chunking": {"types": {"pdf": {"overlap": 0.05}}}}, "types.pdf.overlap", "allow_unusual_sizes"),
+        ({"chunking": {"default": {"size": 1024}}}, "default.size", "lower the size"),
+        ({"chunking": {"types": {"nonsense": {}}}}, "chunking.types.nonsense", "'pdf'"),
+        ({"buckets": 0}, "buckets", "greater than or equal to 1"),
+        ({"store": {"kind": "server"}}, "store.url", "add it"),
+    ],
+)
+def test_refusals_name_the_field_and_the_remedy(tmp_path: Path, values: dict[str, Any], field: str, remedy: str) -> None:
+    message = refusal(tmp_path, **values)
+    assert field in message
+    assert remedy in message
+
+
+def test_missing_file_says_how_to_name_one(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="name one with --config or RAG_CONFIG"):
+        load_settings(tmp_path / "nowhere.yaml", {})
+
+
+def test_broken_yaml_names_the_line(tmp_path: Path) -> None:
+    file = tmp_path / "rag_pipeline.yaml"
+    file.write_text("alias: docs\nsources: [\n")
+    with pytest.raises(SettingsError, match="line 3"):
+        load_settings(file, {})
+
+
+def test_empty_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "rag_pipeline.yaml"
+    file.write_text("")
+    with pytest.raises(SettingsError, match="must hold settings"):
+        load_settings(file, {})
+
+
+def test_environment_beats_the_file_and_is_read_as_yaml(tmp_path: Path) -> None:
+    environment = {"RAG__BUCKETS": "32", "RAG__EMBEDDING__DEVICE": "cpu", "RAG__CHUNKING__DEFAULT": "{overlap: 0.1}"}
+    settings = load(tmp_path, environment, buckets=8)
+    assert (settings.buckets, settings.embedding.device, settings.chunking.default.overlap) == (32, "cpu", 0.1)
+
+
+def test_unknown_environment_key_is_refused(tmp_path: Path) -> None:
+    assert "embeding" in refusal(tmp_path, {"RAG__EMBEDING__DEVICE": "cpu"})
+
+
+def test_secrets_come_from_the_environment_alone_and_are_not_shown(tmp_path: Path) -> None:
+    settings = load(tmp_path, {"QDRANT_API_KEY": "canary-secret"}, store={"kind": "server", "url": "http://localhost:6333"})
+    assert settings.secret("QDRANT_API_KEY") == "canary-secret"
+    assert "canary-secret" not in repr(settings) + settings.model_dump_json()
+    message = refusal(tmp_path, store={"kind": "server", "url": "http://localhost:6333", "api_key": "canary-secret"})
+    assert "store.api_key" in message
+    assert "canary-secret" not in message
+
+
+def test_qdrant_url_of_the_environment_wins(tmp_path: Path) -> None:
+    settings = load(tmp_path, {"QDRANT_URL": "http://qdrant:6333"}, store={"kind": "server", "url": "http://localhost:6333"})
+    assert settings.store.kind == "server"
+    assert settings.store.url == "http://qdrant:6333"
+
+
+def test_unusual_sizes_can_be_allowed(tmp_path: Path) -> None:
+    settings = load(tmp_path, chunking={"allow_unusual_sizes": True, "default": {"size": 128, "overlap": 0}})
+    assert settings.chunking.default.size == 128
+
+
+def test_window_larger_than_the_model_is_refused(tmp_path: Path) -> None:
+    file = write_settings(tmp_path, embedding={"max_tokens": 1024})
+    with pytest.raises(SettingsError, match="lower it to 512"):
+        Project.load(file)
+
+
+def test_changed_bucket_count_is_refused(tmp_path: Path) -> None:
+    project = Project.load(write_settings(tmp_path, buckets=4))
+    assert project.ledger.generation() == 0
+    with pytest.raises(SettingsError, match="set buckets: 4"):
+        assert Project.load(write_settings(tmp_path, buckets=8)).ledger
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    def check(model: Any) -> None:
+        for name, field in model.model_fields.items():
+            assert field.description, f"{model.__name__}.{name}"
+
+    from rag_pipeline import settings
+    from rag_pipeline.indexing.chunking import rules
+
+    for module in (settings, rules):
+        for value in vars(module).values():
+            if isinstance(value, type) and hasattr(value, "model_fields"):
+                check(value)
