@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rag_pipeline.adapters.document_sources import local_root, open_source
-from rag_pipeline.adapters.model_files import inspect_model
+from rag_pipeline.adapters.model_files import inspect_model, tokenizer_file
 from rag_pipeline.adapters.parser_pool import ProcessPoolParser
 from rag_pipeline.adapters.system_clock import SystemClock
 from rag_pipeline.indexing.build import Build, BuildReport
@@ -82,7 +82,7 @@ class Project:
     @cached_property
     def facts(self) -> ModelFacts:
         """What the model's files say."""
-        return inspect_model(self.settings.embedding.model, base=self.settings.root, cache_dir=self.local_state / "cache")
+        return self._inspect(self.settings.embedding.model)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -115,7 +115,7 @@ class Project:
         """The model's tokenizer."""
         from rag_pipeline.adapters.huggingface_tokenizer import HuggingFaceTokenizer
 
-        return HuggingFaceTokenizer(self.facts.path)
+        return HuggingFaceTokenizer(tokenizer_file(Path(self.facts.path)))
 
     @cached_property
     def embedder(self) -> Embedder:
@@ -298,6 +298,7 @@ class Project:
                 artifact=self.vector_artifact,
                 embedder=lambda: self.embedder,
                 batch_tokens=self.settings.embedding.batch_tokens,
+                is_normalized=self.spec.vector_space.is_normalized,
                 buckets=self.buckets,
             ),
             reconcile=self._reconcile(),
@@ -373,8 +374,13 @@ class Project:
         space = VectorSpace(**metadata["vector_space"])
         if space == self.spec.vector_space:
             return self.embedder
-        facts = inspect_model(space.model, base=self.settings.root, cache_dir=self.local_state / "cache")
-        return self._embedder_of(facts, space)
+        return self._embedder_of(self._inspect(space.model), space)
+
+    def _inspect(self, model: str) -> ModelFacts:
+        """The facts of a model; the weights of a served one need not lie here."""
+        is_served = self.settings.embedding.endpoint is not None
+        cache = self.local_state / "cache"
+        return inspect_model(model, base=self.settings.root, cache_dir=cache, needs_weights=not is_served)
 
     def _embedder_of(self, facts: ModelFacts, space: VectorSpace | None = None) -> Embedder:
         settings = self.settings.embedding

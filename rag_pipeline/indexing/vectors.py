@@ -34,11 +34,18 @@ class VectorStage:
     """Brings the ``embeddings`` artifact of a bucket in step with its chunks."""
 
     def __init__(
-        self, *, artifact: VectorArtifact, embedder: Callable[[], Embedder], batch_tokens: int, buckets: list[str]
+        self,
+        *,
+        artifact: VectorArtifact,
+        embedder: Callable[[], Embedder],
+        batch_tokens: int,
+        is_normalized: bool,
+        buckets: list[str],
     ) -> None:
         self._artifact = artifact
         self._embedder = embedder
         self._batch_tokens = batch_tokens
+        self._is_normalized = is_normalized
         self._buckets = buckets
         self._owners: dict[bytes, str] | None = None
         self._lock = threading.Lock()
@@ -104,6 +111,7 @@ class VectorStage:
             embedder=self._embedder(),
             batch_tokens=self._batch_tokens,
             on_batch=keep,
+            is_normalized=self._is_normalized,
         )
         self._artifact.retain(bucket, self._artifact.digests(bucket))
         outcome.embedded, outcome.tokens, outcome.padded_tokens = report.texts, report.tokens, report.padded_tokens

@@ -97,13 +97,22 @@ def test_a_line_of_any_length_is_cut(line: str, strategy: str) -> None:
     tokenizer = packaged_tokenizer()
     rule = ChunkingRule(strategy=strategy, size=128)
     chunks = chunk_document(make_document(line), rule=rule, tokenizer=tokenizer)
-    assert max(tokenizer.count(each.embedded_text) + 2 for each in chunks) <= 128
+    assert [each.token_count for each in chunks] == [tokenizer.count(each.embedded_text) + 2 for each in chunks]
+    assert max(each.token_count for each in chunks) <= 128
     assert max(len(each.text) for each in chunks) <= 128 * 24
     end = 0
     for each in chunks:
         assert not line[end : each.start].strip()
         end = each.end
     assert end == len(line.rstrip())
+
+
+def test_the_parts_of_a_cut_word_are_counted_again() -> None:
+    tokenizer = packaged_tokenizer()
+    word = "pneumonoultramicroscopicsilicovolcanoconiosis" * 2
+    chunks = chunk_document(make_document(word), rule=ChunkingRule(size=16), tokenizer=tokenizer)
+    assert "".join(each.text for each in chunks) == word
+    assert [each.token_count for each in chunks] == [tokenizer.count(each.text) + 2 for each in chunks]
 
 
 def test_characters_of_several_signs_stay_whole() -> None:

@@ -19,7 +19,7 @@ from rag_pipeline.indexing.chunking.ruler import measure_additivity
 from rag_pipeline.indexing.chunking.rules import ChunkingRule, Strategy
 from rag_pipeline.indexing.chunking.sections import title_path
 from rag_pipeline.ports import Tokenizer
-from rag_pipeline.schema import Chunk, Element, ElementKind, ParsedDocument
+from rag_pipeline.schema import Chunk, DocumentType, Element, ElementKind, ParsedDocument
 from rag_pipeline_tests.fakes.tokenizer import BlankCountingTokenizer, WordTokenizer
 from rag_pipeline_tests.indexing.chunking.documents import DOCUMENTS
 from rag_pipeline_tests.indexing.chunking.tokenizers import make_byte_pair_folder, packaged_tokenizer
@@ -79,6 +79,45 @@ def test_chunks_keep_the_size_and_rebuild_the_text(name: str) -> None:
         assert again == chunks
 
     check()
+
+
+PAST_FAILURES = {
+    "a repeated sentence before a blank line": Case(
+        ParsedDocument(
+            DocumentType.TEXT,
+            "any",
+            "",
+            (Element(ElementKind.TITLE, "retention a. " + "Again. " * 30), Element(ElementKind.TITLE, "a U.S. f(): ")),
+        ),
+        ChunkingRule(size=16, overlap=0.45, target=1, heading_context=False),
+        prompt_tokens=0,
+    ),
+    "a halved piece before a repetition": Case(
+        ParsedDocument(DocumentType.TEXT, "any", "", (Element(ElementKind.TEXT, "ภาษาไทยไม่มีช่องว่าง f(): a a a a ", ("Part",)),)),
+        ChunkingRule(strategy="fixed", size=16, overlap=0.2, target=1),
+        prompt_tokens=4,
+    ),
+    "a form feed before indentation": Case(
+        ParsedDocument(
+            DocumentType.TEXT,
+            "any",
+            "",
+            (Element(ElementKind.TEXT, "a", (), 1), Element(ElementKind.TEXT, "\x0c. " + "Again. " * 30, (), 2)),
+        ),
+        ChunkingRule(strategy="code", size=16, target=1),
+        prompt_tokens=0,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PAST_FAILURES.values(), ids=PAST_FAILURES)
+def test_what_once_went_wrong_stays_mended(case: Case) -> None:
+    tokenizer = WordTokenizer()
+    chunks = chunk_document(case.document, rule=case.rule, tokenizer=tokenizer, prompt_tokens=case.prompt_tokens)
+    _check_sizes(chunks, case, tokenizer)
+    _check_spans(chunks, case)
+    _check_overlaps(chunks, case, tokenizer)
+    _check_places(chunks, case)
 
 
 def _check_sizes(chunks: tuple[Chunk, ...], case: Case, tokenizer: Tokenizer) -> None:

@@ -107,6 +107,24 @@ def test_a_heading_goes_with_the_text_below_it() -> None:
     assert chunks[0].context == ""
 
 
+def test_a_heading_goes_with_the_beginning_of_a_block_that_is_too_long_for_both() -> None:
+    block = "\n".join(f"call({number:02d})" for number in range(14))
+    chunks = chunk(heading("A heading of several words"), code(block, "A heading of several words"))
+    assert chunks[0].text.startswith("A heading of several words\n\ncall(00)")
+
+
+def test_a_part_of_a_larger_section_does_not_join_the_next_section() -> None:
+    chunks = chunk(
+        *(text(sentences(9), "Guide", "A", "x"), text(sentences(5), "Guide", "A", "y"), text(sentences(5), "Guide", "B")), size=60
+    )
+    assert [each.heading_path for each in chunks] == [("Guide", "A", "x"), ("Guide", "A", "y"), ("Guide", "B")]
+
+
+def test_a_stop_inside_a_word_is_no_border() -> None:
+    chunks = chunk(text("Call re.Match now. " * 20), size=30)
+    assert all(each.text.startswith("Call") for each in chunks)
+
+
 def test_a_last_heading_without_text_stays_with_the_section_before_it() -> None:
     [only] = chunk(heading("A"), text("Says a.", "A"), heading("End"))
     assert only.text.endswith("End")

@@ -36,6 +36,33 @@ def test_the_path_of_a_definition_replaces_the_lines_that_name_it() -> None:
     assert chunks[-1].context == "index.py > Index > add"
 
 
+def test_the_first_line_of_a_definition_says_its_own_name() -> None:
+    body = "    return " + " + ".join(f"a{number}" for number in range(12))
+    methods = [code(f"    def get{number}():\n{body}", "Index", f"get{number}") for number in range(4)]
+    chunks = chunk(code("class Index:", "Index"), *methods, strategy="code", title="index.py")
+    assert [each.text.strip().split("(")[0] for each in chunks[1:]] == [f"def get{number}" for number in range(1, 4)]
+    assert {each.context for each in chunks[1:]} == {"index.py > Index"}
+    assert chunks[1].heading_path == ("Index", "get1")
+
+
+def test_a_chunk_of_several_definitions_has_the_path_that_they_share() -> None:
+    [only] = chunk(code("    def a(): ...", "Index", "a"), code("    def b(): ...", "Index", "b"), strategy="code")
+    assert only.heading_path == ("Index",)
+
+
+def test_code_little_longer_than_the_length_aimed_at_is_not_cut() -> None:
+    assert (
+        len(chunk(code("\n\n".join(f"call({number:02d})" for number in range(16))), strategy="code", size=120, target=0.5)) == 1
+    )
+
+
+def test_a_closing_bracket_stays_with_what_it_closes() -> None:
+    block = "setup(\n\n    one,\n\n    two,\n\n)\n\n"
+    chunks = chunk(code(block * 12), strategy="code", size=40)
+    assert len(chunks) > 2
+    assert not any(each.text.startswith(")") for each in chunks)
+
+
 def test_a_function_longer_than_a_chunk_is_cut_between_its_outer_statements() -> None:
     body = "\n".join(f"    if a{number}:\n        call({number})" for number in range(20))
     chunks = chunk(code(f"def long(a):\n{body}"), strategy="code")

@@ -33,4 +33,5 @@ def make_byte_pair_folder(folder: Path) -> Path:
     tokenizer.enable_truncation(8)
     tokenizer.enable_padding(length=8)
     tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "config.json").write_text("{}")
     return folder
