@@ -38,6 +38,7 @@ from rag_pipeline.ports import (
     VectorArtifact,
     VectorStore,
 )
+from rag_pipeline.retrieval.ranking import Ranking
 from rag_pipeline.retrieval.search import Searcher
 from rag_pipeline.schema import CollectionRecord, DocumentType, IndexSpec, ModelFacts, VectorSpace
 from rag_pipeline.settings import ServerStoreSettings, Settings, check_bucket_count, check_model_fits, load_settings
@@ -318,18 +319,21 @@ class Project:
 
     def searcher(self) -> Searcher:
         """Answers questions from the live collection."""
-        ranking = self.settings.retrieval
+        retrieval = self.settings.retrieval
         return Searcher(
             store=self.store,
             alias=self.settings.alias,
             sparse=self.sparse,
             embedder_for=self._embedder_for,
-            prefetch=ranking.prefetch,
-            rrf_k=ranking.rrf_k,
-            fusion=ranking.fusion,
-            dense_weight=ranking.dense_weight,
-            document_weight=ranking.document_weight,
-            passage_tokens=ranking.passage_tokens,
+            prefetch=retrieval.prefetch,
+            ranking=Ranking(
+                fusion=retrieval.fusion,
+                dense_weight=retrieval.dense_weight,
+                rrf_k=retrieval.rrf_k,
+                document_weight=retrieval.document_weight,
+                passage_tokens=retrieval.passage_tokens,
+                repeat_penalty=retrieval.repeat_penalty,
+            ),
         )
 
     def writer_lock(self) -> Any:

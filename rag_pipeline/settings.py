@@ -157,6 +157,13 @@ class RetrievalSettings(_Section):
     passage_tokens: int = Field(
         default=512, ge=0, description="Tokens up to which neighbouring candidates are joined to one hit; 0 joins none."
     )
+    repeat_penalty: float = Field(
+        default=0.12,
+        ge=0,
+        le=1,
+        description="Share of the best score that a further hit of a document costs for each earlier one, so that five hits show "
+        "more than one document where others come near; 0 spreads nothing.",
+    )
 
 
 class ScheduleSettings(_Section):

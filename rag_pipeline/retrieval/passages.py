@@ -1,6 +1,6 @@
 """What neighbours tell of each other: documents with several good chunks, and chunks that belong together."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -42,6 +42,23 @@ def join_neighbours(candidates: Sequence[Hit], *, max_tokens: int, limit: int) -
         if places.get(_place(hit)) is hit:
             joined.append(_join(_take_neighbours(hit, places, ranks, max_tokens=max_tokens), best=hit))
     return joined
+
+
+def spread_documents(hits: Sequence[Hit], *, penalty: float, limit: int) -> list[Hit]:
+    """The best ``limit`` hits, a further one of a document moved down for each that was taken before it.
+
+    ``penalty``: how much of the best hit's score each earlier one costs. Nothing is left out, so a document that holds
+    the whole answer still fills the list where no other comes near.
+    """
+    cost = penalty * max((hit.score for hit in hits), default=0.0)
+    left, shown = list(hits), Counter[Any]()
+    taken: list[Hit] = []
+    while left and len(taken) < limit:
+        best = min(left, key=lambda hit: (cost * shown[_document(hit)] - hit.score, hit.id))
+        left.remove(best)
+        taken.append(replace(best, score=best.score - cost * shown[_document(best)]))
+        shown[_document(best)] += 1
+    return taken
 
 
 def _take_neighbours(hit: Hit, places: dict[tuple[Any, Any], Hit], ranks: dict[str, int], *, max_tokens: int) -> list[Hit]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rag_pipeline.retrieval.fusion import fuse, fuse_scores
-from rag_pipeline.retrieval.passages import join_neighbours, weigh_documents
+from rag_pipeline.retrieval.passages import join_neighbours, spread_documents, weigh_documents
 from rag_pipeline.schema import Hit
 
 Fusion = Literal["scores", "rrf"]
@@ -24,6 +24,8 @@ class Ranking:
     """Weight of what else the document brought; 0 ranks each chunk alone."""
     passage_tokens: int = 512
     """Chunks that adjoin are joined up to so many tokens; 0 leaves each alone."""
+    repeat_penalty: float = 0.12
+    """Share of the best score that a further hit of a document costs for each earlier one; 0 spreads nothing."""
 
     def rank(self, dense: Sequence[Hit], sparse: Sequence[Hit], *, limit: int) -> list[Hit]:
         """The best ``limit`` hits, best first."""
@@ -31,8 +33,8 @@ class Ranking:
         if self.document_weight:
             candidates = weigh_documents(candidates, weight=self.document_weight)
         if self.passage_tokens:
-            return join_neighbours(candidates, max_tokens=self.passage_tokens, limit=limit)
-        return candidates[:limit]
+            candidates = join_neighbours(candidates, max_tokens=self.passage_tokens, limit=len(candidates))
+        return spread_documents(candidates, penalty=self.repeat_penalty, limit=limit)
 
     def _fuse(self, rankings: Sequence[Sequence[Hit]]) -> list[Hit]:
         weights = (self.dense_weight, 1 - self.dense_weight)

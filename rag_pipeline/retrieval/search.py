@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from rag_pipeline.errors import BackendRejectedError
 from rag_pipeline.ports import Embedder, SparseEncoder, VectorStore
-from rag_pipeline.retrieval.ranking import Fusion, Ranking
+from rag_pipeline.retrieval.ranking import Ranking
 from rag_pipeline.schema import Hit
 
 SearchMode = Literal["dense", "sparse", "hybrid"]
@@ -15,8 +15,7 @@ class Searcher:
     """Answers questions from the collection behind an alias, with that collection's own model.
 
     ``embedder_for`` gets the metadata of the collection and gives the embedder of its spec; it should keep what it loads.
-    ``prefetch``: candidates that nearness and words each bring to a hybrid search; what becomes of them says ``Ranking``,
-    whose fields the parameters after it are.
+    ``prefetch``: candidates that nearness and words each bring to a hybrid search; what becomes of them says ``ranking``.
     """
 
     def __init__(
@@ -27,24 +26,14 @@ class Searcher:
         sparse: SparseEncoder,
         embedder_for: Callable[[Mapping[str, Any]], Embedder],
         prefetch: int,
-        rrf_k: int,
-        fusion: Fusion = "scores",
-        dense_weight: float = 0.6,
-        document_weight: float = 1.0,
-        passage_tokens: int = 512,
+        ranking: Ranking,
     ) -> None:
         self._store = store
         self._alias = alias
         self._sparse = sparse
         self._embedder_for = embedder_for
         self._prefetch = prefetch
-        self._ranking = Ranking(
-            fusion=fusion,
-            dense_weight=dense_weight,
-            rrf_k=rrf_k,
-            document_weight=document_weight,
-            passage_tokens=passage_tokens,
-        )
+        self._ranking = ranking
 
     def search(
         self, question: str, *, mode: SearchMode = "hybrid", limit: int, filters: Mapping[str, Any] | None = None

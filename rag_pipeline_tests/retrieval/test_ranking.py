@@ -5,7 +5,7 @@ import pytest
 from rag_pipeline.retrieval.ranking import Ranking
 from rag_pipeline.schema import Hit
 
-ALONE = {"document_weight": 0.0, "passage_tokens": 0}
+ALONE = {"document_weight": 0.0, "passage_tokens": 0, "repeat_penalty": 0.0}
 
 
 def hits(*names: str) -> list[Hit]:
@@ -58,8 +58,21 @@ def test_document_evidence_can_be_switched_off() -> None:
 def test_joining_can_be_switched_off_and_fills_the_limit_with_others() -> None:
     near = hits("a0", "a1", "b0", "z0")
     assert ids(Ranking(document_weight=0).rank(near, [], limit=2)) == ["a0", "b0"]
-    assert ids(Ranking(document_weight=0, passage_tokens=0).rank(near, [], limit=2)) == ["a0", "a1"]
+    assert ids(Ranking(**ALONE).rank(near, [], limit=2)) == ["a0", "a1"]
 
 
 def test_nothing_found_is_nothing() -> None:
     assert Ranking().rank([], [], limit=5) == []
+
+
+def test_further_hits_of_a_document_make_room_for_others() -> None:
+    near = hits("a0", "a2", "a4", "b0", "c0")
+    alone = {"document_weight": 0.0, "passage_tokens": 0}
+    assert ids(Ranking(**alone, repeat_penalty=0.0).rank(near, [], limit=3)) == ["a0", "a2", "a4"]
+    assert ids(Ranking(**alone, repeat_penalty=0.6).rank(near, [], limit=3)) == ["a0", "b0", "a2"]
+
+
+def test_spreading_leaves_nothing_out_and_keeps_scores_in_order() -> None:
+    found = Ranking(repeat_penalty=0.5).rank(hits("a0", "a2", "a4", "b0"), [], limit=10)
+    assert sorted(ids(found)) == ["a0", "a2", "a4", "b0"]
+    assert [hit.score for hit in found] == sorted((hit.score for hit in found), reverse=True)

@@ -12,6 +12,7 @@ import pytest
 from rag_pipeline.adapters.bm25_encoder import Bm25Encoder
 from rag_pipeline.adapters.qdrant_edge_store import QdrantEdgeStore
 from rag_pipeline.errors import BackendRejectedError
+from rag_pipeline.retrieval.ranking import Ranking
 from rag_pipeline.retrieval.search import Searcher, SearchMode
 from rag_pipeline.schema import CollectionLayout, Hit, Matrix, Point, Vector
 
@@ -77,7 +78,7 @@ def searcher(store: QdrantEdgeStore, **settings: Any) -> Searcher:
         "sparse": SPARSE,
         "embedder_for": lambda metadata: LetterEmbedder(metadata["shift"]),
         "prefetch": 10,
-        "rrf_k": 60,
+        "ranking": Ranking(),
     }
     return Searcher(**{**defaults, **settings})
 
@@ -120,7 +121,7 @@ def test_hybrid_search_looks_as_deep_as_its_limit(filled: QdrantEdgeStore) -> No
 
 @pytest.mark.parametrize(("dense_weight", "wanted"), [(1.0, "three"), (0.1, "four")])
 def test_weight_says_which_ranking_is_trusted(filled: QdrantEdgeStore, dense_weight: float, wanted: str) -> None:
-    found = searcher(filled, fusion="rrf", dense_weight=dense_weight).search("zebra stripes", limit=2)
+    found = searcher(filled, ranking=Ranking(fusion="rrf", dense_weight=dense_weight)).search("zebra stripes", limit=2)
     assert set(titles(found)) == {"one", wanted}
 
 

@@ -57,10 +57,9 @@ def test_code_little_longer_than_the_length_aimed_at_is_not_cut() -> None:
 
 
 def test_a_closing_bracket_stays_with_what_it_closes() -> None:
-    block = "setup(\n\n    one,\n\n    two,\n\n)\n\n"
-    chunks = chunk(code(block * 12), strategy="code", size=40)
-    assert len(chunks) > 2
-    assert not any(each.text.startswith(")") for each in chunks)
+    arguments = "\n\n".join(f"    argument{number:02d}," for number in range(12))
+    chunks = chunk(code(f"setup(\n\n{arguments}\n\n)\n\n" * 6), strategy="code")
+    assert [each.text[:6] for each in chunks] == ["setup("] * 6
 
 
 def test_a_function_longer_than_a_chunk_is_cut_between_its_outer_statements() -> None:
