@@ -140,6 +140,7 @@ class Build:
             self._ledger.set_meta(COMPACT_KEY, json.dumps(sorted({*self._fragmented(), bucket})))
         if len(stages) > ("documents" in stages):
             work.chunks = self._chunks.update(documents, progress) if "chunks" in stages else self._chunks.load(documents)
+            documents.rows = {}  # parsed text is the largest thing in memory, and only chunks are needed from here
         return work
 
     def _fragmented(self) -> list[str]:
