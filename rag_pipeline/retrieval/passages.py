@@ -30,8 +30,8 @@ def join_neighbours(candidates: Sequence[Hit], *, max_tokens: int, limit: int) -
     """The best ``limit`` hits, each with the candidates of its document that adjoin it, up to ``max_tokens`` together.
 
     A joined hit keeps id, score, context and heading of its best chunk; its ``text``, ``start``, ``end`` and ``tokens`` grow,
-    and ``joined`` names the ids of all its chunks in order. Chunks taken in are no hits of their own any more. Tokens are
-    summed, context and overlap counted every time, so the limit is never passed.
+    and ``joined`` names the ids of all its chunks in order. Chunks taken in are no hits of their own any more. Context and
+    overlaps count once.
     """
     places = {_place(hit): hit for hit in candidates}
     ranks = {hit.id: rank for rank, hit in enumerate(candidates)}
@@ -65,16 +65,33 @@ def _take_neighbours(hit: Hit, places: dict[tuple[Any, Any], Hit], ranks: dict[s
     """The chunk and those beside it, in the order of the document; all leave ``places``."""
     document, ordinal = _place(hit)
     run = [places.pop((document, ordinal))]
-    tokens = hit.payload.get("tokens", max_tokens)
     while True:
         first, last = run[0].payload.get("ordinal", 0), run[-1].payload.get("ordinal", 0)
-        beside = [places[place] for place in ((document, first - 1), (document, last + 1)) if place in places]
-        fitting = [other for other in beside if tokens + other.payload.get("tokens", max_tokens) <= max_tokens]
+        longer = {
+            other.id: [other, *run] if step < 0 else [*run, other]
+            for step, place in ((-1, first - 1), (1, last + 1))
+            if (other := places.get((document, place))) is not None
+        }
+        fitting = [key for key, hits in longer.items() if _tokens(hits, max_tokens) <= max_tokens]
         if not fitting:
             return run
-        better = min(fitting, key=lambda other: ranks[other.id])
-        tokens += better.payload["tokens"]
-        run.insert(0 if better.payload["ordinal"] < first else len(run), places.pop(_place(better)))
+        better = min(fitting, key=lambda key: ranks[key])
+        places.pop(_place(next(other for other in longer[better] if other.id == better)))
+        run = longer[better]
+
+
+def _tokens(run: Sequence[Hit], unknown: int) -> int:
+    """Tokens of the joined passage: the context once, overlaps once; shares of a chunk are told by its characters."""
+    total, end = 0.0, None
+    for hit in run:
+        payload = hit.payload
+        text, context = len(payload.get("text", "")), len(payload.get("context", ""))
+        counted = payload.get("tokens", unknown)
+        own = counted * text / max(text + context, 1)
+        overlap = max(0, end - payload["start"]) if end is not None else 0
+        total += counted if end is None else own * (1 - min(overlap / max(text, 1), 1))
+        end = payload.get("end", 0)
+    return round(total)
 
 
 def _join(run: Sequence[Hit], *, best: Hit) -> Hit:
@@ -90,7 +107,7 @@ def _join(run: Sequence[Hit], *, best: Hit) -> Hit:
         "text": text,
         "start": run[0].payload["start"],
         "end": end,
-        "tokens": sum(hit.payload["tokens"] for hit in run),
+        "tokens": _tokens(run, 0),
         "joined": [hit.id for hit in run],
     }
     return replace(best, payload={**best.payload, **grown})

@@ -62,7 +62,8 @@ def test_adjoining_candidates_become_one_passage_of_the_best() -> None:
     (hit,) = join_neighbours([chunk("a", 1, score=0.9), chunk("a", 2), chunk("a", 0)], max_tokens=512, limit=5)
     assert (hit.id, hit.score, hit.payload["context"], hit.payload["ordinal"]) == ("a1", 0.9, "a > 1", 1)
     assert hit.payload["text"] == TEXT[0:150]
-    assert (hit.payload["start"], hit.payload["end"], hit.payload["tokens"]) == (0, 150, 300)
+    assert (hit.payload["start"], hit.payload["end"]) == (0, 150)
+    assert 250 < hit.payload["tokens"] < 300, "the context counts once"
     assert hit.payload["joined"] == ["a0", "a1", "a2"]
 
 
