@@ -155,7 +155,7 @@ class RetrievalSettings(_Section):
         description="How much the other good candidates of a document lift its chunks; 0 looks at each chunk alone.",
     )
     passage_tokens: int = Field(
-        default=512, ge=0, description="Tokens up to which neighbouring candidates are joined to one hit; 0 joins none."
+        default=1024, ge=0, description="Tokens up to which neighbouring candidates are joined to one hit; 0 joins none."
     )
     repeat_penalty: float = Field(
         default=0.12,

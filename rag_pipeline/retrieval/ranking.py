@@ -22,7 +22,7 @@ class Ranking:
     rrf_k: int = 60
     document_weight: float = 1.0
     """Weight of what else the document brought; 0 ranks each chunk alone."""
-    passage_tokens: int = 512
+    passage_tokens: int = 1024
     """Chunks that adjoin are joined up to so many tokens; 0 leaves each alone."""
     repeat_penalty: float = 0.12
     """Share of the best score that a further hit of a document costs for each earlier one; 0 spreads nothing."""
