@@ -10,6 +10,7 @@ from typing import Any
 from rag_pipeline.adapters.document_sources import local_root, open_source
 from rag_pipeline.adapters.model_files import inspect_model, tokenizer_file
 from rag_pipeline.adapters.parser_pool import ProcessPoolParser
+from rag_pipeline.adapters.stores import open_store
 from rag_pipeline.adapters.system_clock import SystemClock
 from rag_pipeline.indexing.build import Build, BuildReport
 from rag_pipeline.indexing.changes import DeleteBrake
@@ -41,7 +42,7 @@ from rag_pipeline.ports import (
 from rag_pipeline.retrieval.ranking import Ranking
 from rag_pipeline.retrieval.search import Searcher
 from rag_pipeline.schema import CollectionRecord, DocumentType, IndexSpec, ModelFacts, VectorSpace
-from rag_pipeline.settings import ServerStoreSettings, Settings, check_bucket_count, check_model_fits, load_settings
+from rag_pipeline.settings import Settings, check_bucket_count, check_model_fits, load_settings
 
 BUCKETS_KEY = "buckets"
 DISTANCE = "cosine"
@@ -133,22 +134,7 @@ class Project:
     @cached_property
     def store(self) -> VectorStore:
         """The vector store."""
-        store = self.settings.store
-        if isinstance(store, ServerStoreSettings):
-            from rag_pipeline.adapters.qdrant_server_store import QdrantServerStore
-
-            return QdrantServerStore(
-                url=store.url,
-                api_key=self.settings.secret("QDRANT_API_KEY"),
-                prefer_grpc=store.prefer_grpc,
-                timeout_s=store.timeout_s,
-                batch_points=store.batch_points,
-                batch_mb=store.batch_mb,
-                write_ordering=store.write_consistency,
-            )
-        from rag_pipeline.adapters.qdrant_edge_store import QdrantEdgeStore
-
-        return QdrantEdgeStore(self.settings.resolve(store.path), lock_wait_s=store.lock_wait_s, on_wait=self._on_wait)
+        return open_store(self.settings, on_wait=self._on_wait)
 
     @cached_property
     def document_artifact(self) -> StoredDocuments:

@@ -3,7 +3,7 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rag_pipeline.indexing.chunks import ChunksOutcome, ChunkStage
 from rag_pipeline.indexing.documents import DocumentsOutcome, DocumentStage
@@ -102,6 +102,7 @@ class Build:
 
         def store(work: _Work) -> None:
             if "collection" in stages and work.chunks is not None:
+                self._distrust(work.bucket)
                 work.points = self._reconcile.update(work.chunks, progress)
                 self._remember(work)
             _add(report, work)
@@ -142,6 +143,16 @@ class Build:
             work.chunks = self._chunks.update(documents, progress) if "chunks" in stages else self._chunks.load(documents)
             documents.rows = {}  # parsed text is the largest thing in memory, and only chunks are needed from here
         return work
+
+    def _distrust(self, bucket: str) -> None:
+        """Forgets that the bucket was in step before anything of it is written.
+
+        Without this a crash after the write, and a change back to the old documents, would leave the half-written points
+        behind a digest that looks right.
+        """
+        state = self._ledger.bucket_states(self._collection).get(bucket)
+        if state is not None and state.digest:
+            self._ledger.put_bucket_state(self._collection, bucket, replace(state, digest=""))
 
     def _fragmented(self) -> list[str]:
         fragmented: list[str] = json.loads(self._ledger.meta(COMPACT_KEY) or "[]")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from rag_pipeline.project import Project
+from rag_pipeline.schema import BucketState
 from rag_pipeline_tests.fakes.embedder import HashEmbedder
 from rag_pipeline_tests.projects import (
     article,
@@ -170,4 +171,29 @@ def test_lost_store_is_rebuilt_without_the_model(project: Project, tmp_path: Pat
     _, report = index_once(again)
     assert dump(again) == before
     assert (report.parsed, report.embedded) == (0, 0)
+    again.close()
+
+
+def test_points_of_a_killed_run_do_not_outlive_a_change_back(tmp_path: Path) -> None:
+    file = write_settings(tmp_path)
+    project = open_project(file)
+    index_once(project)
+    fill(tmp_path / "docs", {"one.md": article("one")})
+    put, calls = project.ledger.put_bucket_state, []
+
+    def die_when_done(collection: str, bucket: str, state: BucketState) -> None:
+        calls.append(state.digest)
+        if state.digest:
+            raise KeyboardInterrupt
+        put(collection, bucket, state)
+
+    project.ledger.__dict__["put_bucket_state"] = die_when_done
+    with pytest.raises(KeyboardInterrupt):
+        index_once(project)
+    project.close()
+    (tmp_path / "docs" / "one.md").unlink()
+    again = open_project(file)
+    index_once(again)
+    assert dump(again) == {}
+    assert check(again).findings == []
     again.close()
