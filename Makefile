@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
-export RAG_CONFIG ?= examples/rag_pipeline.yaml
 export HF_HUB_OFFLINE ?= 1
 export DO_NOT_TRACK := 1
 # Stores sync to disk often; in memory the tests take a third of the time.
@@ -48,6 +47,7 @@ format: install  ## put the code in shape
 docs: install  ## regenerate docs/settings.md and rag_pipeline/settings.schema.json
 	$(BIN)/python docs/generate_settings.py
 
+dev: export RAG_CONFIG ?= examples/rag_pipeline.yaml
 dev: install  ## the Dagster web UI on http://127.0.0.1:3000
 	@PATH="$(abspath $(BIN)):$$PATH" rag ui
 

@@ -124,6 +124,7 @@ def bench_first(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "stages_s": {k: round(v, 1) for k, v in values["seconds"].items()},
         "plain_encode_s": {name: round(value, 1) for name, value in plain.items()},
         "ratio": round(seconds / plain[best], 3),
+        "peak_mib": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
         "best_plain": best,
     }
 

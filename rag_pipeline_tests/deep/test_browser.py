@@ -83,7 +83,7 @@ def address(home: Path) -> Iterator[str]:
         port = free.getsockname()[1]
     command = [sys.executable, "-c", "from rag_pipeline.cli import main; main()", "ui", "--port", str(port)]
     with (home / "ui.log").open("w") as log:
-        server = subprocess.Popen(command, cwd=home, stdout=log, stderr=log, start_new_session=True)
+        server = subprocess.Popen(command, cwd=home, env=plain_environment(), stdout=log, stderr=log, start_new_session=True)
     try:
         url = f"http://127.0.0.1:{port}"
         wait_for(lambda: answers(url), url)
@@ -108,7 +108,12 @@ def page(address: str) -> Iterator[Page]:
 
 def run_rag(folder: Path, *arguments: str) -> None:
     command = [sys.executable, "-c", "from rag_pipeline.cli import main; main()", *arguments]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    subprocess.run(command, cwd=folder, env=plain_environment(), check=True, capture_output=True)
+
+
+def plain_environment() -> dict[str, str]:
+    """Without settings of whoever runs the tests."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("RAG_", "DAGSTER_"))}
 
 
 def answers(url: str) -> bool:
