@@ -77,7 +77,7 @@ OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600
         (b"\x89PNG\r\n\x1a\n" + b"\0" * 64, "a.pdf", "unsupported_type"),
         (b"\xff\xd8\xff\xe0" + b"\0" * 64, "a.txt", "unsupported_type"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'></svg>", "a.html", "unsupported_type"),
-        (gzip.compress(b"hello"), "a.txt", "unsupported_type"),
+        (gzip.compress(b"hello", mtime=0), "a.txt", "unsupported_type"),
         (b"\x7fELF" + bytes(range(64)), "tool", "unsupported_type"),
         (bytes(range(256)) * 20, "a.txt", "unsupported_type"),
         (archive("a.txt"), "a.docx", "unsupported_type"),
