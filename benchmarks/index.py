@@ -194,8 +194,9 @@ def memory_of(arguments: argparse.Namespace) -> None:
     The real model is loaded and embeds one full batch, so that the base is that of a real run; a stand-in does the rest in
     a fraction of the time.
     """
+    from rag_pipeline.indexing.release import go_live
     from rag_pipeline.project import Project
-    from rag_pipeline_tests.projects import index_once, open_project
+    from rag_pipeline_tests.projects import open_project
 
     write_settings(arguments.folder, buckets=16)
     for number in range(arguments.size):
@@ -204,7 +205,11 @@ def memory_of(arguments: argparse.Namespace) -> None:
     model = Project.load(arguments.folder / "rag_pipeline.yaml").embedder
     model.embed_documents([" ".join(WORDS * 30)] * 16)
     project = open_project(arguments.folder / "rag_pipeline.yaml", embedder=_StandIn())
-    index_once(project)
+    project.scan(approve_deletes=False, progress=_Silent())
+    record, build = project.open_target(), project.build()
+    build.run(project.buckets, progress=_Silent())
+    project.close()  # as the job does between its steps
+    go_live(project.ledger, project.store, record=record, spec=project.spec, out_of_step=0)
     project.close()
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
