@@ -29,9 +29,10 @@ def run_index(
     import dagster as dg
 
     from rag_pipeline.defs.inventory import make_definitions
+    from rag_pipeline.defs.jobs import INDEX_JOB
 
     with BarProgress() as progress, dg.DagsterInstance.get() as instance:
-        job = make_definitions(project, show=progress).resolve_job_def("index")
+        job = make_definitions(project, show=progress).resolve_job_def(INDEX_JOB)
         result = job.execute_in_process(
             instance=instance,
             raise_on_error=False,

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from rag_pipeline.indexing.fsck import FsckReport
 from rag_pipeline.indexing.plan import ASSUMED_TOKENS_PER_S, Plan
+from rag_pipeline.indexing.reports import DOCUMENT_COUNTS
 from rag_pipeline.schema import Hit, QuarantineEntry
 
 SNIPPET_LENGTH = 400
@@ -96,11 +97,7 @@ def plan_values(plan: Plan, tokens_per_s: float | None) -> dict[str, Any]:
     counts = plan.scan.counts if plan.scan else None
     return {
         "documents": {
-            **(
-                {name: getattr(counts, name) for name in ("new", "modified", "renamed", "deleted", "unchanged", "excluded")}
-                if counts
-                else {}
-            ),
+            **({name: getattr(counts, name) for name in DOCUMENT_COUNTS} if counts else {}),
             "parse": plan.parse,
             "chunk": plan.chunk,
         },

@@ -9,13 +9,13 @@ import numpy as np
 from rag_pipeline.indexing.build import Build
 from rag_pipeline.indexing.changes import is_unreadable
 from rag_pipeline.indexing.documents import DocumentsOutcome
+from rag_pipeline.indexing.embedding import NORM_TOLERANCE
 from rag_pipeline.indexing.identity import points_fingerprint, spec_values
 from rag_pipeline.indexing.points import DesiredPoint, id_of_payload
 from rag_pipeline.indexing.reconcile import ReconcileStage
 from rag_pipeline.ports import Ledger, Progress, VectorArtifact, VectorStore
 from rag_pipeline.schema import CollectionRecord, IndexSpec, StoredPoint, Vector
 
-NORM_TOLERANCE = 1e-2
 VECTOR_TOLERANCE = 1e-3
 """Largest difference of a component between store and artifact; stores may normalise once more."""
 

@@ -67,17 +67,14 @@ def _take_neighbours(hit: Hit, places: dict[tuple[Any, Any], Hit], ranks: dict[s
     run = [places.pop((document, ordinal))]
     while True:
         first, last = run[0].payload.get("ordinal", 0), run[-1].payload.get("ordinal", 0)
-        longer = {
-            other.id: [other, *run] if step < 0 else [*run, other]
-            for step, place in ((-1, first - 1), (1, last + 1))
-            if (other := places.get((document, place))) is not None
-        }
-        fitting = [key for key, hits in longer.items() if _tokens(hits, max_tokens) <= max_tokens]
+        before, after = places.get((document, first - 1)), places.get((document, last + 1))
+        longer = [(before, [before, *run])] if before else []
+        longer += [(after, [*run, after])] if after else []
+        fitting = [(other, grown) for other, grown in longer if _tokens(grown, max_tokens) <= max_tokens]
         if not fitting:
             return run
-        better = min(fitting, key=lambda key: ranks[key])
-        places.pop(_place(next(other for other in longer[better] if other.id == better)))
-        run = longer[better]
+        better, run = min(fitting, key=lambda pair: ranks[pair[0].id])
+        del places[_place(better)]
 
 
 def _tokens(run: Sequence[Hit], unknown: int) -> int:
