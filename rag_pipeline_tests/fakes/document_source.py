@@ -55,7 +55,12 @@ class MemorySource:
         self.files[path] = _File(data, stamp, str(self._writes) if self.tells_versions else "")
 
     def rename(self, old: str, new: str) -> None:
-        self.files[new] = self.files.pop(old)
+        """Keeps the stamp where a version tells the move; a source without versions copies and deletes, as an object store."""
+        file = self.files.pop(old)
+        if self.tells_versions:
+            self.files[new] = file
+        else:
+            self.write(new, file.data)
 
     def delete(self, path: str) -> None:
         del self.files[path]
