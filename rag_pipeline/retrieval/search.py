@@ -44,23 +44,27 @@ class Searcher:
         """
         collection = self._resolve()
         try:
-            return self._search(collection, question, mode=mode, limit=limit, filters=filters)
+            return self.search_in(collection, question, mode=mode, limit=limit, filters=filters)
         except BackendRejectedError:
             # A release may drop the collection between the look at the alias and the search.
             successor = self._resolve()
             if successor == collection:
                 raise
-            return self._search(successor, question, mode=mode, limit=limit, filters=filters)
+            return self.search_in(successor, question, mode=mode, limit=limit, filters=filters)
 
-    def _resolve(self) -> str:
-        collection = self._store.resolve_alias(self._alias)
-        if collection is None:
-            raise BackendRejectedError(f"nothing is indexed under '{self._alias}' yet; run rag index", system="search")
-        return collection
-
-    def _search(
-        self, collection: str, question: str, *, mode: SearchMode, limit: int, filters: Mapping[str, Any] | None
+    def search_in(
+        self,
+        collection: str,
+        question: str,
+        *,
+        mode: SearchMode = "hybrid",
+        limit: int,
+        filters: Mapping[str, Any] | None = None,
     ) -> list[Hit]:
+        """The best hits of one physical collection, live or not, by its own model and the same ranking as ``search``.
+
+        Raises BackendRejectedError when there is no such collection.
+        """
         if mode == "dense":
             return self._dense(collection, question, limit=limit, filters=filters)
         if mode == "sparse":
@@ -70,12 +74,17 @@ class Searcher:
         sparse = self._by_words(collection, question, limit=depth, filters=filters)
         return self._ranking.rank(dense, sparse, limit=limit)
 
+    def _resolve(self) -> str:
+        collection = self._store.resolve_alias(self._alias)
+        if collection is None:
+            raise BackendRejectedError(f"nothing is indexed under '{self._alias}' yet; run rag index", system="search")
+        return collection
+
     def _dense(self, collection: str, question: str, *, limit: int, filters: Mapping[str, Any] | None) -> list[Hit]:
         info = self._store.describe(collection)
         if info is None:
-            raise BackendRejectedError(
-                f"the collection '{collection}' behind '{self._alias}' is gone; run rag index", system="search"
-            )
+            message = f"there is no collection '{collection}'; rag status shows those there are, rag index builds a missing one"
+            raise BackendRejectedError(message, system="search")
         vector = self._embedder_for(info.metadata).embed_query(question)
         return self._store.search_dense(collection, vector, limit=limit, filters=filters)
 

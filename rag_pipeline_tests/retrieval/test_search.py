@@ -162,6 +162,54 @@ def test_alias_is_resolved_once_so_a_switch_in_mid_request_mixes_nothing(filled:
     assert {hit.payload["collection"] for hit in hits} == {"docs-1"}
 
 
+@pytest.mark.parametrize("mode", ["dense", "sparse", "hybrid"])
+def test_candidate_is_searched_by_its_name_with_its_own_model_while_the_alias_stays(
+    filled: QdrantEdgeStore, mode: SearchMode
+) -> None:
+    fill(filled, "docs-2", shift=5)
+    finder = searcher(filled)
+    for name in ("docs-2", "docs-1"):
+        hits = finder.search_in(name, "giraffe neck", mode=mode, limit=1)
+        assert [(hit.payload["title"], hit.payload["collection"]) for hit in hits] == [("two", name)]
+    assert finder.search("giraffe neck", mode=mode, limit=1)[0].payload["collection"] == "docs-1"
+
+
+def test_one_collection_is_ranked_and_filtered_as_the_live_one_is(filled: QdrantEdgeStore) -> None:
+    finder = searcher(filled)
+    for filters in (None, {"title": ["four", "two"]}):
+        live = finder.search("zebra stripes", limit=3, filters=filters)
+        assert finder.search_in("docs-1", "zebra stripes", limit=3, filters=filters) == live
+
+
+@pytest.mark.parametrize("mode", ["dense", "sparse", "hybrid"])
+def test_named_collection_that_is_missing_is_not_replaced_by_the_live_one(filled: QdrantEdgeStore, mode: SearchMode) -> None:
+    with pytest.raises(BackendRejectedError, match="docs-9"):
+        searcher(filled).search_in("docs-9", "zebra", mode=mode, limit=1)
+
+
+class CountingStore(QdrantEdgeStore):
+    """Counts how often readers look at the alias."""
+
+    looks = 0
+
+    def resolve_alias(self, alias: str) -> str | None:
+        self.looks += 1
+        return super().resolve_alias(alias)
+
+
+@pytest.mark.parametrize("mode", ["dense", "sparse", "hybrid"])
+def test_alias_is_looked_up_once_for_a_request_and_not_at_all_for_a_named_collection(
+    filled: QdrantEdgeStore, folder: Path, mode: SearchMode
+) -> None:
+    filled.close()
+    store = CountingStore(folder, lock_wait_s=1, on_wait=print)
+    searcher(store).search("zebra", mode=mode, limit=1)
+    assert store.looks == 1
+    searcher(store).search_in("docs-1", "zebra", mode=mode, limit=1)
+    assert store.looks == 1
+    store.close()
+
+
 class DroppingStore(QdrantEdgeStore):
     """Releases docs-2 and drops docs-1 right after a reader was told of docs-1."""
 
