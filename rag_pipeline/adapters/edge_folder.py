@@ -4,6 +4,7 @@
 
     <root>/lock              held by the one process that uses the store
     <root>/lock.json         who that is
+    <root>/waiting           touched by a process that waits for the lock
     <root>/aliases.json      {"docs": "docs-7f3a91c2-1"}
     <root>/collections/<name>/collection.json    dimension, distance, metadata
     <root>/collections/<name>/shard/             the engine's own files
@@ -29,6 +30,10 @@ class EdgeFolder:
         self.root = root
         self._collections = root / "collections"
         self._aliases = root / "aliases.json"
+
+    def free_bytes(self) -> int:
+        """Free space on the disk of the folder, which need not be there yet."""
+        return shutil.disk_usage(next(folder for folder in (self.root, *self.root.parents) if folder.exists())).free
 
     def names(self) -> list[str]:
         """Collections that were made whole, sorted."""

@@ -2,7 +2,15 @@
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+MIGRATIONS = {
+    2: (
+        "ALTER TABLE rag_collections ADD COLUMN reason TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE rag_collections ADD COLUMN changed_ns BIGINT NOT NULL DEFAULT 0",
+    ),
+}
+"""Statements that lead to a schema version from the one before, for SQLite and Postgres alike."""
 
 metadata = MetaData()
 
@@ -63,6 +71,8 @@ collections = Table(
     Column("fingerprint", String(80), nullable=False),
     Column("state", String(32), nullable=False),
     Column("spec", Text, nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("changed_ns", BigInteger, nullable=False, server_default="0"),
 )
 
 bucket_states = Table(

@@ -3,8 +3,9 @@
 An artifact is a cache of finished work and the disaster copy of the index, readable by anything that reads Parquet.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +19,12 @@ from rag_pipeline.adapters.artifact_tables import (
     encode_documents,
 )
 from rag_pipeline.adapters.parquet_parts import ParquetParts, merge_rows
+from rag_pipeline.ports import Stage
 from rag_pipeline.schema import ChunkedDocument, Matrix, StoredDocument, Vector
 
 DIGEST_BYTES = 16
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 class DocumentArtifact:
@@ -102,6 +106,46 @@ class ParquetVectorArtifact:
 
     def buckets(self) -> list[str]:
         return self._parts.buckets()
+
+
+class ParquetArtifactStore:
+    """Port ``ArtifactStore``: a folder ``<url>/<stage>/<name>`` an artifact, on any fsspec URL or local path.
+
+    One name gives one object, however often it is asked for. Threads may share the store.
+    """
+
+    def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
+        self._url = url.rstrip("/")
+        self._options = dict(storage_options or {})
+        self._documents: dict[str, DocumentArtifact] = {}
+        self._chunks: dict[str, ChunkArtifact] = {}
+        self._vectors: dict[str, ParquetVectorArtifact] = {}
+        self._stages = {stage: ParquetParts(f"{self._url}/{stage}", storage_options=self._options) for stage in get_args(Stage)}
+
+    def documents(self, name: str) -> DocumentArtifact:
+        return self._documents.setdefault(name, DocumentArtifact(self._folder("documents", name), storage_options=self._options))
+
+    def chunks(self, name: str) -> ChunkArtifact:
+        return self._chunks.setdefault(name, ChunkArtifact(self._folder("chunks", name), storage_options=self._options))
+
+    def vectors(self, name: str) -> ParquetVectorArtifact:
+        url = self._folder("embeddings", name)
+        return self._vectors.setdefault(name, ParquetVectorArtifact(url, storage_options=self._options))
+
+    def names(self, stage: Stage) -> list[str]:
+        return [name for name in self._stages[stage].artifacts() if _NAME.fullmatch(name)]
+
+    def drop(self, stage: Stage, name: str) -> None:
+        self._stages[stage].remove_folder(_checked(name))
+
+    def _folder(self, stage: Stage, name: str) -> str:
+        return f"{self._url}/{stage}/{_checked(name)}"
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):  # an empty one would be the folder of all
+        raise ValueError(f"'{name}' is no name for an artifact")
+    return name
 
 
 def _vector_table(digests: Sequence[bytes], vectors: Matrix) -> pa.Table:

@@ -84,8 +84,20 @@ class ParquetParts:
     def buckets(self) -> list[str]:
         """Buckets with at least one file, sorted."""
         with self._translated("*"):
-            names = [name.rstrip("/").rpartition("/")[2] for name in self._list(self._root)]
-            return sorted(name for name in names if self._files(name))
+            return [name for name in self._names(self._root) if self._files(name)]
+
+    def artifacts(self) -> list[str]:
+        """Seen as a folder of artifacts: the names of those with at least one file, sorted."""
+        with self._translated("*"):
+            return [name for name in self._names(self._root) if any(self._files_below(name))]
+
+    def remove_folder(self, name: str) -> None:
+        """Removes a bucket or an artifact whole; nothing happens where there is none."""
+        with self._translated(name):
+            try:
+                self._system[0].rm(self._folder(name), recursive=True)
+            except FileNotFoundError:
+                return
 
     # --- files ---
 
@@ -119,6 +131,13 @@ class ParquetParts:
             return [str(name) for name in self._system[0].ls(folder, detail=False)]
         except (FileNotFoundError, NotADirectoryError):
             return []
+
+    def _names(self, folder: str) -> list[str]:
+        return sorted(name.rstrip("/").rpartition("/")[2] for name in self._list(folder))
+
+    def _files_below(self, name: str) -> Iterator[str]:
+        for bucket in self._names(self._folder(name)):
+            yield from self._files(f"{name}/{bucket}")
 
     def _files(self, bucket: str) -> list[str]:
         return sorted(path for path in self._list(self._folder(bucket)) if _NAME.fullmatch(path.rpartition("/")[2]))

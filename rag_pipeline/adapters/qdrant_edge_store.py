@@ -156,6 +156,9 @@ class QdrantEdgeStore:
             shard.optimize()
             shard.flush()
 
+    def free_bytes(self) -> int | None:
+        return self._folder.free_bytes()
+
     # --- search -----------------------------------------------------------------------------------------------------
 
     def search_dense(self, name: str, vector: Vector, *, limit: int, filters: Mapping[str, Any] | None = None) -> list[Hit]:
@@ -183,9 +186,21 @@ class QdrantEdgeStore:
 
     def close(self) -> None:
         with self._mutex:
-            for name in list(self._shards):
-                self._close_shard(name)
+            self._close_shards()
             self._lock.release()
+
+    def let_others_in(self) -> None:
+        """Closes everything for a process that waits; the next use opens again, when that one is done."""
+        if not self._lock.is_wanted:
+            return
+        with self._mutex:
+            if self._lock.is_wanted:  # another thread may have given way meanwhile
+                self._close_shards()
+                self._lock.give_way()
+
+    def _close_shards(self) -> None:
+        for name in list(self._shards):
+            self._close_shard(name)
 
     @contextmanager
     def _opened(self) -> Iterator[None]:

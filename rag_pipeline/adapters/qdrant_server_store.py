@@ -24,6 +24,9 @@ PAGE_IDS = 10_000
 PAGE_POINTS = 256
 OPTIMIZE_WAIT_S = 1800.0
 OPTIMIZE_POLL_S = 0.2
+NO_INDEXING = 0
+INDEXING_THRESHOLD_KB = 20_000
+"""From this size on a segment gets its HNSW graph; the server's own default. While a collection is loaded: never."""
 DEFAULT_PORT = 6333
 
 _DISTANCES = {"cosine": models.Distance.COSINE, "dot": models.Distance.DOT, "euclid": models.Distance.EUCLID}
@@ -84,6 +87,7 @@ class QdrantServerStore:
                     name,
                     vectors_config={DENSE: models.VectorParams(size=layout.dimension, distance=_DISTANCES[layout.distance])},
                     sparse_vectors_config={SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF)},
+                    optimizers_config=models.OptimizersConfigDiff(indexing_threshold=NO_INDEXING),
                     metadata=metadata,
                 )
             ),
@@ -208,15 +212,32 @@ class QdrantServerStore:
         return self._call(f"counting '{name}'", lambda client: client.count(name, exact=True).count)
 
     def optimize(self, name: str) -> None:
-        deadline_s = time.monotonic() + OPTIMIZE_WAIT_S
-        while (status := self._info(name).status) != models.CollectionStatus.GREEN:
-            if status == models.CollectionStatus.RED:
-                raise rejected(f"the server reports '{name}' as damaged (red); see its log")
-            if status == models.CollectionStatus.GREY:
-                self._call(f"waking '{name}'", _start_optimizers(name))
+        was_loading = self._info(name).config.optimizer_config.indexing_threshold == NO_INDEXING
+        if was_loading:
+            self._call(f"starting to index '{name}'", _set_indexing_threshold(name, INDEXING_THRESHOLD_KB))
+        self._wait_for_green(name, times=2 if was_loading else 1)
+
+    def _wait_for_green(self, name: str, *, times: int) -> None:
+        """Until it is green so many times in a row: a server says green for a moment before its optimizers start."""
+        deadline_s, seen = time.monotonic() + OPTIMIZE_WAIT_S, 0
+        while (seen := seen + 1 if self._is_green(name) else 0) < times:
             if time.monotonic() > deadline_s:
-                raise BackendUnavailableError(f"'{name}' is still {status.value} after {OPTIMIZE_WAIT_S:g} s", system=SYSTEM)
+                raise BackendUnavailableError(f"'{name}' is not green after {OPTIMIZE_WAIT_S:g} s; run again", system=SYSTEM)
             time.sleep(OPTIMIZE_POLL_S)
+
+    def _is_green(self, name: str) -> bool:
+        status = self._info(name).status
+        if status == models.CollectionStatus.RED:
+            raise rejected(f"the server reports '{name}' as damaged (red); see its log")
+        if status == models.CollectionStatus.GREY:
+            self._call(f"waking '{name}'", _start_optimizers(name))
+        return status == models.CollectionStatus.GREEN
+
+    def free_bytes(self) -> int | None:
+        return None
+
+    def let_others_in(self) -> None:
+        """Nothing: a server serves everybody at once."""
 
     # --- search -----------------------------------------------------------------------------------------------------
 
@@ -290,6 +311,11 @@ def _get_collections(client: QdrantClient) -> list[models.CollectionDescription]
 def _start_optimizers(name: str) -> Callable[[QdrantClient], bool]:
     """A change of nothing, which makes a server optimize what it left alone after a restart."""
     return lambda client: client.update_collection(name, optimizers_config=models.OptimizersConfigDiff())
+
+
+def _set_indexing_threshold(name: str, threshold_kb: int) -> Callable[[QdrantClient], bool]:
+    diff = models.OptimizersConfigDiff(indexing_threshold=threshold_kb)
+    return lambda client: client.update_collection(name, optimizers_config=diff)
 
 
 def _check_completed(doing: str, result: models.UpdateResult) -> None:

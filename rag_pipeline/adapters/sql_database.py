@@ -109,16 +109,16 @@ class SqlDatabase:
         return engine
 
     def _prepare(self, engine: Engine) -> None:
-        """Makes missing tables. Raises SettingsError when newer code wrote them. Writes nothing where all is well."""
+        """Makes or migrates the tables. Raises SettingsError when newer code wrote them. Writes nothing where all is well."""
         with engine.begin() as connection:
             version = self._schema_version(connection)
-        if version is not None and version > tables.SCHEMA_VERSION:
+        if version is None or version < tables.SCHEMA_VERSION:
+            version = self._migrate(engine)
+        if version > tables.SCHEMA_VERSION:
             raise SettingsError(
-                f"ledger_url: {self.address} was written by a newer rag-pipeline (schema {version}, this one knows "
+                f"the ledger {self.address} was written by a newer rag-pipeline (schema {version}, this one knows "
                 f"{tables.SCHEMA_VERSION}); install that version, or use another state"
             )
-        if version is None:
-            self._make_tables(engine)
 
     def _schema_version(self, connection: Connection) -> int | None:
         if not inspect(connection).has_table(tables.meta.name):
@@ -126,12 +126,26 @@ class SqlDatabase:
         version = connection.scalar(select(tables.meta.c.value).where(tables.meta.c.key == _VERSION_KEY))
         return int(version) if version is not None else None
 
-    def _make_tables(self, engine: Engine) -> None:
+    def _migrate(self, engine: Engine) -> int:
+        """The version that the tables have after it. All in one transaction: a crash leaves the version before."""
         with engine.execution_options(**{_WRITES: True}).begin() as connection:
-            if not self.is_sqlite:  # two processes may open an empty database at once
+            if not self.is_sqlite:  # two processes may open one database at once
                 connection.execute(select(func.pg_advisory_xact_lock(SCHEMA_LOCK)))
-            tables.metadata.create_all(connection)
+            version = self._schema_version(connection)
+            if version is None:
+                tables.metadata.create_all(connection)
+            elif version >= tables.SCHEMA_VERSION:  # the other process was first
+                return version
+            else:
+                _alter_tables(connection, version)
             connection.execute(self.upsert(tables.meta), {"key": _VERSION_KEY, "value": str(tables.SCHEMA_VERSION)})
+        return tables.SCHEMA_VERSION
+
+
+def _alter_tables(connection: Connection, version: int) -> None:
+    for following in range(version + 1, tables.SCHEMA_VERSION + 1):
+        for statement in tables.MIGRATIONS[following]:
+            connection.exec_driver_sql(statement)
 
 
 def _parse(url: str) -> URL:

@@ -8,16 +8,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select, update
 
 from rag_pipeline.adapters import ledger_tables as tables
 from rag_pipeline.adapters.sql_database import SqlDatabase
 from rag_pipeline.adapters.sql_errors import SYSTEM
-from rag_pipeline.adapters.writer_locks import locked_database, locked_file
+from rag_pipeline.adapters.writer_locks import WriterFence, locked_database, locked_file
 from rag_pipeline.errors import BackendRejectedError, SettingsError
-from rag_pipeline.schema import BucketState, CollectionRecord, DocumentRecord, DocumentType, FileStat, QuarantineEntry
+from rag_pipeline.schema import (
+    BucketState,
+    CollectionRecord,
+    CollectionState,
+    Decision,
+    DocumentRecord,
+    DocumentType,
+    FileStat,
+    QuarantineEntry,
+)
 
-DROPPED = "dropped"
 _KEPT_SCANS = 1_000
 _ROWS_AT_ONCE = 10_000
 
@@ -30,16 +38,23 @@ class SqlLedger:
 
     def __init__(self, url: str, *, lock_path: Path | None = None) -> None:
         self._database = SqlDatabase(url)
+        self._fence = WriterFence(self._database)
         file = self._database.file
         self._lock_path = lock_path or (file.with_name(file.name + ".lock") if file else None)
 
-    def writer_lock(self, *, wait_s: float, on_wait: Callable[[str], None]) -> AbstractContextManager[None]:
-        """Not reentrant: a second lock waits, in the same process too."""
+    def writer_lock(self, *, wait_s: float, on_wait: Callable[[str], None]) -> AbstractContextManager[int]:
+        """Not reentrant: a second lock waits, in the same process too. All threads write under its number."""
+        return self._fence.raised(self._lock(wait_s=wait_s, on_wait=on_wait))
+
+    def _lock(self, *, wait_s: float, on_wait: Callable[[str], None]) -> AbstractContextManager[None]:
         if not self._database.is_sqlite:
             return locked_database(self._database, wait_s=wait_s, on_wait=on_wait)
         if self._lock_path is None:
             raise SettingsError("ledger_url: a SQLite ledger in memory has no writer lock; name a file")
         return locked_file(self._lock_path, wait_s=wait_s, on_wait=on_wait)
+
+    def check_writer(self) -> None:
+        self._fence.check()
 
     # --- scans ---
 
@@ -57,7 +72,7 @@ class SqlLedger:
         self, *, generation: int, upserts: Sequence[DocumentRecord], deletes: Sequence[str], summary: Mapping[str, Any]
     ) -> None:
         """Raises BackendRejectedError when another scan was committed meanwhile."""
-        with self._database.writing() as connection:
+        with self._fence.writing() as connection:
             newest = connection.scalar(select(func.max(tables.scans.c.generation))) or 0
             if generation not in (newest, newest + 1):
                 raise BackendRejectedError(
@@ -100,7 +115,7 @@ class SqlLedger:
             return connection.scalar(select(tables.meta.c.value).where(tables.meta.c.key == key))
 
     def set_meta(self, key: str, value: str) -> None:
-        with self._database.writing() as connection:
+        with self._fence.writing() as connection:
             connection.execute(self._database.upsert(tables.meta), {"key": key, "value": value})
 
     # --- quarantine ---
@@ -124,14 +139,14 @@ class SqlLedger:
         """An entry that is there already counts up its attempts and takes the newest facts."""
         if not entries:
             return
-        with self._database.writing() as connection:
+        with self._fence.writing() as connection:
             upsert = self._database.upsert(tables.quarantine, summed="attempts")
             connection.execute(upsert, [_quarantine_row(entry) for entry in entries])
 
     def remove_quarantine(self, keys: Sequence[tuple[str, str]]) -> None:
         if not keys:
             return
-        with self._database.writing() as connection:
+        with self._fence.writing() as connection:
             connection.execute(_DELETE_QUARANTINE, [{"hash_": key[0], "fingerprint_": key[1]} for key in keys])
 
     # --- collections ---
@@ -139,22 +154,32 @@ class SqlLedger:
     def collections(self, alias: str) -> list[CollectionRecord]:
         row = tables.collections.c
         query = (
-            select(row.name, row.alias, row.fingerprint, row.state, row.spec)
-            .where(row.alias == alias, row.state != DROPPED)
+            select(row.name, row.alias, row.fingerprint, row.state, row.spec, row.reason, row.changed_ns)
+            .where(row.alias == alias, row.state != CollectionState.DROPPED.value)
             .order_by(row.position)
         )
         with self._database.reading() as connection:
             rows = connection.execute(query).fetchall()
         return [
-            CollectionRecord(name, alias, fingerprint, state, json.loads(spec)) for name, alias, fingerprint, state, spec in rows
+            CollectionRecord(name, alias, fingerprint, CollectionState(state), json.loads(spec), reason, changed_ns)
+            for name, alias, fingerprint, state, spec, reason, changed_ns in rows
         ]
 
     def put_collection(self, record: CollectionRecord) -> None:
-        values = {**asdict(record), "spec": _json(record.spec)}
-        with self._database.writing() as connection:
+        state = CollectionState(record.state).value
+        values = {**asdict(record), "state": state, "spec": _json(record.spec)}
+        with self._fence.writing() as connection:
+            values["changed_ns"] = _changed_ns(connection, record.name, state)
             known = update(tables.collections).where(tables.collections.c.name == record.name).values(**values)
             if not connection.execute(known).rowcount:
                 connection.execute(insert(tables.collections), values)
+
+    def last_number(self, alias: str, fingerprint: str) -> int:
+        row = tables.collections.c
+        query = select(row.name).where(row.alias == alias, row.fingerprint == fingerprint)
+        with self._database.reading() as connection:
+            endings = [name.rpartition("-")[2] for name in connection.scalars(query)]
+        return max((int(ending) for ending in endings if ending.isdecimal()), default=0)
 
     def bucket_states(self, collection: str) -> dict[str, BucketState]:
         row = tables.bucket_states.c
@@ -164,18 +189,18 @@ class SqlLedger:
         return {bucket: BucketState(*state) for bucket, *state in rows}
 
     def put_bucket_state(self, collection: str, bucket: str, state: BucketState) -> None:
-        with self._database.writing() as connection:
+        with self._fence.writing() as connection:
             values = {"collection": collection, "bucket": bucket, **asdict(state)}
             connection.execute(self._database.upsert(tables.bucket_states), values)
 
     def forget_bucket_states(self, collection: str) -> None:
-        with self._database.writing() as connection:
+        with self._fence.writing() as connection:
             connection.execute(delete(tables.bucket_states).where(tables.bucket_states.c.collection == collection))
 
     # --- reports and decisions ---
 
     def put_report(self, run_id: str, part: str, content: Mapping[str, Any]) -> None:
-        with self._database.writing() as connection:
+        with self._fence.writing() as connection:
             connection.execute(self._database.upsert(tables.reports), {"run_id": run_id, "part": part, "content": _json(content)})
 
     def report(self, run_id: str) -> dict[str, Mapping[str, Any]]:
@@ -185,15 +210,17 @@ class SqlLedger:
         return {part: json.loads(content) for part, content in rows}
 
     def add_decision(self, kind: str, content: Mapping[str, Any]) -> None:
-        with self._database.writing() as connection:
+        with self._fence.writing() as connection:
             connection.execute(insert(tables.decisions), {"at_ns": time.time_ns(), "kind": kind, "content": _json(content)})
 
-    def decisions(self) -> list[tuple[int, str, Mapping[str, Any]]]:
-        """(time in ns, kind, content) of every decision, oldest first."""
+    def decisions(self, *, kind: str | None = None, limit: int | None = None) -> list[Decision]:
         row = tables.decisions.c
+        query = select(row.at_ns, row.kind, row.content).order_by(row.position.desc()).limit(limit)
+        if kind is not None:
+            query = query.where(row.kind == kind)
         with self._database.reading() as connection:
-            rows = connection.execute(select(row.at_ns, row.kind, row.content).order_by(row.position)).fetchall()
-        return [(at_ns, kind, json.loads(content)) for at_ns, kind, content in rows]
+            rows = connection.execute(query).fetchall()
+        return [Decision(at_ns, kind, json.loads(content)) for at_ns, kind, content in rows]
 
 
 _DELETE_DOCUMENT = delete(tables.documents).where(tables.documents.c.document_id == bindparam("document_id_"))
@@ -204,6 +231,13 @@ _DELETE_OUTLIVED_QUARANTINE = delete(tables.quarantine).where(
     ~exists().where(tables.documents.c.content_hash == tables.quarantine.c.content_hash)
 )
 """Entries of contents that no document has: what was deleted leaves no path or detail behind."""
+
+
+def _changed_ns(connection: Connection, name: str, state: str) -> int:
+    """When the collection came into this state: now, unless it is in it already."""
+    row = tables.collections.c
+    known = connection.execute(select(row.state, row.changed_ns).where(row.name == name).with_for_update()).first()
+    return int(known.changed_ns) if known and known.state == state else time.time_ns()
 
 
 def _batches(records: Sequence[DocumentRecord]) -> Iterable[Sequence[DocumentRecord]]:

@@ -1,4 +1,8 @@
-"""The lock that keeps two runs from writing one index: a file beside SQLite, an advisory lock on Postgres."""
+"""The lock that keeps two runs from writing one index: a file beside SQLite, an advisory lock on Postgres.
+
+A lock can be lost without its holder noticing: a broken connection to Postgres, a lock file deleted, a network disk. So every
+holder takes a number in the ledger, larger than all before, and writes nothing more once a larger one stands there.
+"""
 
 import json
 import os
@@ -6,17 +10,18 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from sqlalchemy import text
+from sqlalchemy import Connection, exc, select, text
 
+from rag_pipeline.adapters import ledger_tables as tables
 from rag_pipeline.adapters.sql_database import SqlDatabase
 from rag_pipeline.adapters.sql_errors import translated_errors
-from rag_pipeline.errors import StoreLockedError
+from rag_pipeline.errors import StaleWriterError, StoreLockedError
 
 WRITER_LOCK = 7_261_950_002
 """Key of the Postgres advisory lock."""
@@ -25,6 +30,62 @@ _WHO_CHARACTERS = 60
 _NAME_BYTES = 63
 
 OnWait = Callable[[str], None]
+
+_FENCE_KEY = "fence"
+_FENCE = select(tables.meta.c.value).where(tables.meta.c.key == _FENCE_KEY)
+
+_NEXT_FENCE = text("""
+    INSERT INTO rag_meta (key, value) VALUES (:key, '1')
+    ON CONFLICT (key) DO UPDATE SET value = CAST(CAST(rag_meta.value AS BIGINT) + 1 AS TEXT)
+    RETURNING value
+""")
+
+
+class WriterFence:
+    """The number under which one ledger object writes while it holds the writer lock; none otherwise."""
+
+    def __init__(self, database: SqlDatabase) -> None:
+        self._database = database
+        self._number: int | None = None
+
+    @contextmanager
+    def raised(self, lock: AbstractContextManager[None]) -> Iterator[int]:
+        """Takes the lock and the next number, and gives both back."""
+        with lock:
+            number = self._number = self._next()
+            try:
+                yield number
+            finally:
+                self._number = None
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that no later holder can overtake. Raises StaleWriterError when one has come already."""
+        with self._database.writing() as connection:
+            self._check(connection)
+            yield connection
+
+    def check(self) -> None:
+        """Raises StaleWriterError when a later holder has come."""
+        if self._number is not None:
+            with self._database.reading() as connection:
+                self._check(connection)
+
+    def _next(self) -> int:
+        with self._database.writing() as connection:
+            return int(connection.execute(_NEXT_FENCE, {"key": _FENCE_KEY}).scalar_one())
+
+    def _check(self, connection: Connection) -> None:
+        own = self._number
+        if own is None:
+            return
+        # Shared with our own threads; a later holder waits with its number until this transaction has ended.
+        stored = int(connection.scalar(_FENCE.with_for_update(read=True)) or 0)
+        if stored != own:
+            raise StaleWriterError(
+                f"this run lost the writer lock: it held it as number {own}, number {stored} has written the index since; "
+                "what this run had not written yet was given up; run again when the other one has ended"
+            )
 
 
 @contextmanager
@@ -57,7 +118,8 @@ def locked_database(database: SqlDatabase, *, wait_s: float, on_wait: OnWait) ->
         try:
             yield
         finally:
-            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": WRITER_LOCK})
+            with suppress(exc.DBAPIError):  # a broken connection has freed the lock
+                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": WRITER_LOCK})
 
 
 _HOLDER = text("""

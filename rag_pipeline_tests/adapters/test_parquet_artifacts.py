@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rag_pipeline.adapters.artifact_tables import decode_documents, encode_documents
-from rag_pipeline.adapters.parquet_artifacts import DocumentArtifact, ParquetVectorArtifact
+from rag_pipeline.adapters.parquet_artifacts import DocumentArtifact, ParquetArtifactStore, ParquetVectorArtifact
 from rag_pipeline.adapters.parquet_parts import ParquetParts
 from rag_pipeline.errors import BackendUnavailableError
 from rag_pipeline.schema import DocumentType, Element, ElementKind, ParsedDocument, StoredDocument
@@ -188,3 +188,41 @@ def test_a_table_of_no_rows_has_the_columns_of_many() -> None:
 def test_a_part_of_a_table_decodes_to_its_rows() -> None:
     rows = [row_of(key, key * 3) for key in "abcd"]
     assert decode_documents(encode_documents(rows).slice(1, 2)) == rows[1:3]
+
+
+def test_a_store_keeps_a_folder_for_every_stage_and_name(tmp_path: Path) -> None:
+    store = ParquetArtifactStore(f"{tmp_path}/")
+    store.documents("a").append("00", [row_of("a")])
+    store.vectors("b").append("0f", [bytes(16)], np.zeros((1, 4), dtype=np.float32))
+    assert sorted(str(folder.relative_to(tmp_path)) for folder in tmp_path.glob("*/*/*")) == ["documents/a/00", "embeddings/b/0f"]
+    store.drop("documents", "a")
+    assert not (tmp_path / "documents" / "a").exists()
+
+
+def test_what_is_no_artifact_is_not_named(tmp_path: Path) -> None:
+    store = ParquetArtifactStore(str(tmp_path))
+    DocumentArtifact(str(tmp_path / "documents")).append("00", [row_of("of an older version")])
+    (tmp_path / "documents" / "empty").mkdir()
+    (tmp_path / "documents" / "note.txt").write_text("a note")
+    (tmp_path / "documents" / ".hidden" / "00").mkdir(parents=True)
+    assert store.names("documents") == []
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../embeddings", "a b"])
+def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    store = ParquetArtifactStore(str(tmp_path))
+    for act in (store.documents, store.chunks, store.vectors, lambda name: store.drop("documents", name)):
+        with pytest.raises(ValueError, match="no name"):
+            act(name)
+
+
+def test_a_folder_that_cannot_be_removed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ParquetArtifactStore(str(tmp_path))
+    store.documents("a").append("00", [row_of("a")])
+
+    def refuse(*arguments: object, **settings: object) -> None:
+        raise PermissionError(errno.EACCES, "not yours")
+
+    monkeypatch.setattr("fsspec.implementations.local.LocalFileSystem.rm", refuse)
+    with pytest.raises(BackendUnavailableError, match="run again"):
+        store.drop("documents", "a")

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -189,6 +190,140 @@ def test_shard_kept_by_a_stranger_is_an_error(filled: Path) -> None:
         store.count("docs-1")
     stranger.close()
     store.close()
+
+
+# --- taking turns ---------------------------------------------------------------------------------------------------
+
+POLITE_WRITER = """
+import sys, time, uuid
+import numpy as np
+from rag_pipeline.adapters.qdrant_edge_store import QdrantEdgeStore
+from rag_pipeline.schema import Point, SparseVector
+store = QdrantEdgeStore(sys.argv[1], lock_wait_s=30, on_wait=lambda message: print("told", flush=True))
+ends_s, number = time.monotonic() + 60, 0
+while time.monotonic() < ends_s:
+    point = Point(str(uuid.uuid4()), np.ones(8, dtype=np.float32), SparseVector((1,), (1.0,)), {"bucket": "00"})
+    store.upsert("docs-1", [point])
+    number += 1
+    if number == 1:
+        print("writing", flush=True)
+    store.let_others_in()
+"""
+
+
+@pytest.fixture
+def writer(filled: Path) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen([sys.executable, "-c", POLITE_WRITER, filled], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "writing\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_reader_gets_its_turn_while_another_process_writes(filled: Path, writer: subprocess.Popen[str]) -> None:
+    reader, counts, waits_s = open_store(filled, wait_s=20), [], []
+    for _ in range(5):
+        started_s = time.monotonic()
+        counts.append(reader.count("docs-1"))
+        waits_s.append(time.monotonic() - started_s)
+        reader.close()
+        time.sleep(0.2)
+    assert sorted(waits_s)[2] < 1
+    assert counts == sorted(set(counts)), "the writer goes on in between"
+    assert writer.poll() is None
+    writer.kill()
+    assert writer.stdout is not None
+    assert writer.stdout.read() == "", "short turns are not worth a message"
+
+
+def test_writer_that_waits_long_for_its_store_says_so(filled: Path, writer: subprocess.Popen[str]) -> None:
+    reader = open_store(filled, wait_s=20)
+    reader.count("docs-1")
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "told\n"
+    reader.close()
+
+
+def test_threads_share_a_store_that_gives_way(filled: Path) -> None:
+    store, written = open_store(filled, wait_s=20), threading.Event()
+
+    def write(start: int) -> None:
+        for number in range(start, start + 40):
+            store.upsert("docs-1", points(1, start=number))
+            store.let_others_in()
+
+    def read() -> int:
+        turns = 0
+        while not written.is_set():
+            other = open_store(filled, wait_s=20)
+            other.count("docs-1")
+            other.close()
+            turns += 1
+            time.sleep(0.02)
+        return turns
+
+    with ThreadPoolExecutor(4) as threads:
+        reader = threads.submit(read)
+        for writing in [threads.submit(write, start) for start in (0, 1000, 2000)]:
+            writing.result(60)
+        written.set()
+        store.close()
+        assert reader.result(30) > 0
+    assert store.count("docs-1") == 120
+    store.close()
+
+
+def test_letting_others_in_without_the_lock_does_nothing(folder: Path) -> None:
+    store = open_store(folder)
+    store.let_others_in()
+    assert not folder.exists()
+    folder.mkdir()
+    (folder / "waiting").touch()
+    store.let_others_in()
+    assert [entry.name for entry in folder.iterdir()] == ["waiting"]
+
+
+def test_letting_others_in_waits_for_no_thread_where_no_process_waits(store: QdrantEdgeStore) -> None:
+    store.create_collection("docs-1", LAYOUT)
+    with ThreadPoolExecutor(1) as thread, store._mutex:
+        thread.submit(store.let_others_in).result(5)
+    assert store._lock.is_held
+
+
+@pytest.mark.parametrize("age_s", [60, -60])
+def test_waiter_that_was_killed_long_ago_is_not_waited_for(store: QdrantEdgeStore, folder: Path, age_s: float) -> None:
+    store.create_collection("docs-1", LAYOUT)
+    (folder / "waiting").touch()
+    os.utime(folder / "waiting", (time.time() - age_s,) * 2)
+    store.let_others_in()
+    assert store._lock.is_held
+
+
+def test_waiter_that_was_killed_just_now_costs_one_turn(store: QdrantEdgeStore, folder: Path) -> None:
+    store.create_collection("docs-1", LAYOUT)
+    (folder / "waiting").touch()
+    store.let_others_in()
+    assert not store._lock.is_held
+    assert store.count("docs-1") == 0
+    store.let_others_in()
+    assert store._lock.is_held
+
+
+def test_who_gave_up_waiting_leaves_no_sign(store: QdrantEdgeStore, folder: Path) -> None:
+    store.create_collection("docs-1", LAYOUT)
+    with pytest.raises(StoreLockedError):
+        open_store(folder).count("docs-1")
+    assert not (folder / "waiting").exists()
+
+
+def test_free_space_is_that_of_the_disk_where_the_folder_will_be(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = shutil.disk_usage(folder.parent).free
+    assert open_store(folder / "not" / "there").free_bytes() == pytest.approx(free, rel=0.05)
+    monkeypatch.chdir(folder.parent)
+    assert open_store(Path("relative")).free_bytes() == pytest.approx(free, rel=0.05)
+    assert not folder.exists()
 
 
 def test_reader_and_writer_threads_share_a_store(store: QdrantEdgeStore) -> None:

@@ -310,7 +310,7 @@ def test_foreign_collection_is_refused(qdrant: LoopbackQdrant) -> None:
         store.describe("theirs")
 
 
-@pytest.mark.parametrize(("status", "wanted"), [("red", "damaged"), ("yellow", "still yellow")])
+@pytest.mark.parametrize(("status", "wanted"), [("red", "damaged"), ("yellow", "not green")])
 def test_optimizing_waits_for_green(qdrant: LoopbackQdrant, monkeypatch: pytest.MonkeyPatch, status: str, wanted: str) -> None:
     store = grpc_store(qdrant)
     monkeypatch.setattr(qdrant_server_store, "OPTIMIZE_WAIT_S", 0.05)
@@ -322,6 +322,67 @@ def test_optimizing_waits_for_green(qdrant: LoopbackQdrant, monkeypatch: pytest.
 
 def test_optimizing_wakes_a_server_that_left_work_for_later(qdrant: LoopbackQdrant) -> None:
     store = grpc_store(qdrant)
+    store.optimize("docs-1")
+    qdrant.calls.clear()
     qdrant.collection_status = models.CollectionStatus.GREY
     store.optimize("docs-1")
     assert qdrant.calls.count("Update") == 1
+
+
+def test_loading_builds_no_graph_and_optimizing_does(qdrant: LoopbackQdrant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qdrant_server_store, "OPTIMIZE_POLL_S", 0.01)
+    store = grpc_store(qdrant)
+    assert qdrant.indexing_thresholds_kb == {"docs-1": 0}
+    store.upsert("docs-1", points(3))
+    store.set_metadata("docs-1", {"model": "m"})
+    assert qdrant.indexing_thresholds_kb == {"docs-1": 0}
+    store.optimize("docs-1")
+    assert qdrant.indexing_thresholds_kb == {"docs-1": 20_000}
+    qdrant.calls.clear()
+    store.optimize("docs-1")
+    assert "Update" not in qdrant.calls
+
+
+def test_creating_again_does_not_stop_indexing(qdrant: LoopbackQdrant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qdrant_server_store, "OPTIMIZE_POLL_S", 0.01)
+    store = grpc_store(qdrant)
+    store.optimize("docs-1")
+    store.create_collection("docs-1", CollectionLayout(4, distance="cosine", metadata={}))
+    assert qdrant.indexing_thresholds_kb == {"docs-1": 20_000}
+
+
+def test_a_threshold_that_somebody_set_is_kept(qdrant: LoopbackQdrant) -> None:
+    store = grpc_store(qdrant)
+    qdrant.indexing_thresholds_kb["docs-1"] = 50_000
+    store.optimize("docs-1")
+    assert qdrant.indexing_thresholds_kb == {"docs-1": 50_000}
+
+
+def test_green_before_the_optimizers_start_is_not_the_end(qdrant: LoopbackQdrant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qdrant_server_store, "OPTIMIZE_POLL_S", 0.01)
+    store = grpc_store(qdrant)
+    green, yellow = models.CollectionStatus.GREEN, models.CollectionStatus.YELLOW
+    qdrant.next_statuses = [green, green, yellow, yellow, green, yellow, green]  # the first one: the look at the threshold
+    store.optimize("docs-1")
+    assert qdrant.next_statuses == []
+    assert qdrant.calls.count("Get") == 8
+
+
+def test_optimizing_that_broke_off_goes_on(qdrant: LoopbackQdrant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qdrant_server_store, "OPTIMIZE_WAIT_S", 0.05)
+    monkeypatch.setattr(qdrant_server_store, "OPTIMIZE_POLL_S", 0.01)
+    store = grpc_store(qdrant)
+    qdrant.next_statuses = [models.CollectionStatus.YELLOW] * 1_000
+    with pytest.raises(BackendUnavailableError, match="run again"):
+        store.optimize("docs-1")
+    assert qdrant.indexing_thresholds_kb == {"docs-1": 20_000}
+    qdrant.next_statuses = [models.CollectionStatus.GREEN, models.CollectionStatus.YELLOW]
+    store.optimize("docs-1")
+    assert qdrant.next_statuses == []
+
+
+def test_a_server_tells_no_free_space_and_serves_everybody(qdrant: LoopbackQdrant) -> None:
+    store = grpc_store(qdrant)
+    assert store.free_bytes() is None
+    store.let_others_in()
+    assert qdrant.calls == []

@@ -1,4 +1,4 @@
-"""The word of the ports StoredDocuments, Artifact and VectorArtifact, on a disk, in memory, on a real S3 server, by the fakes."""
+"""The word of the ports of artifacts: in a folder, in memory, on a real S3 server, by the fakes."""
 
 import uuid
 from collections.abc import Callable, Mapping
@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rag_pipeline.adapters.parquet_artifacts import ChunkArtifact, DocumentArtifact, ParquetVectorArtifact
-from rag_pipeline.ports import Artifact, StoredDocuments, VectorArtifact
+from rag_pipeline.adapters.parquet_artifacts import ChunkArtifact, DocumentArtifact, ParquetArtifactStore, ParquetVectorArtifact
+from rag_pipeline.ports import Artifact, ArtifactStore, Stage, StoredDocuments, VectorArtifact
 from rag_pipeline.schema import (
     Chunk,
     ChunkedDocument,
@@ -22,7 +22,7 @@ from rag_pipeline.schema import (
     ParsedDocument,
     StoredDocument,
 )
-from rag_pipeline_tests.fakes.artifacts import MemoryArtifact, MemoryDocuments, MemoryVectors
+from rag_pipeline_tests.fakes.artifacts import MemoryArtifact, MemoryArtifactStore, MemoryDocuments, MemoryVectors
 from rag_pipeline_tests.object_store import BUCKET
 
 DIMENSION = 8
@@ -64,6 +64,12 @@ def chunks(opener: Opener) -> Artifact[ChunkedDocument]:
 def vectors(opener: Opener) -> VectorArtifact:
     artifact: VectorArtifact = opener(ParquetVectorArtifact, MemoryVectors)
     return artifact
+
+
+@pytest.fixture
+def store(opener: Opener) -> ArtifactStore:
+    opened: ArtifactStore = opener(ParquetArtifactStore, MemoryArtifactStore)
+    return opened
 
 
 def document_of(key: str, text: str = "text") -> StoredDocument:
@@ -190,6 +196,77 @@ def test_retaining_compacts_to_what_is_wanted_and_held(vectors: VectorArtifact) 
 def test_nothing_appended_is_nothing_written(vectors: VectorArtifact) -> None:
     vectors.append("00", [], np.zeros((0, DIMENSION), dtype=np.float32))
     assert vectors.buckets() == []
+
+
+# --- all of them ---
+
+STAGES: tuple[Stage, ...] = ("documents", "chunks", "embeddings")
+
+
+def fill(store: ArtifactStore, name: str) -> None:
+    store.documents(name).append("00", [document_of("a")])
+    store.chunks(name).append("00", [chunked_of("a")])
+    store.vectors(name).append("00", [digest_of(1)], matrix_of(1))
+    store.vectors(name).append("0a", [digest_of(2)], matrix_of(2))
+
+
+def held(store: ArtifactStore, name: str) -> tuple[int, int, int]:
+    vectors = store.vectors(name)
+    return (
+        len(store.documents(name).read("00")),
+        len(store.chunks(name).read("00")),
+        sum(len(vectors.digests(bucket)) for bucket in vectors.buckets()),
+    )
+
+
+def test_an_empty_store_has_no_artifacts(store: ArtifactStore) -> None:
+    for stage in STAGES:
+        assert store.names(stage) == []
+        store.drop(stage, "never-made")
+    assert held(store, "docs-7f3a91c2-1") == (0, 0, 0)
+    assert [store.names(stage) for stage in STAGES] == [[], [], []]
+
+
+def test_artifacts_are_found_by_stage_and_name(store: ArtifactStore) -> None:
+    fill(store, "docs-7f3a91c2-2")
+    store.chunks("docs-7f3a91c2-1").append("0f", [chunked_of("b")])
+    assert store.names("chunks") == ["docs-7f3a91c2-1", "docs-7f3a91c2-2"]
+    assert store.names("documents") == store.names("embeddings") == ["docs-7f3a91c2-2"]
+    assert store.documents("docs-7f3a91c2-2").read("00") == [document_of("a")]
+    assert store.chunks("docs-7f3a91c2-1").read("00") == []
+
+
+def test_one_name_is_one_object(store: ArtifactStore) -> None:
+    assert store.documents("a") is store.documents("a")
+    assert store.chunks("a") is store.chunks("a")
+    assert store.vectors("a") is store.vectors("a")
+    assert store.documents("a") is not store.documents("b")
+
+
+def test_dropping_takes_one_artifact_whole_and_leaves_the_others(store: ArtifactStore) -> None:
+    for name in ("a", "a-1", "b"):
+        fill(store, name)
+    store.drop("embeddings", "a")
+    assert held(store, "a") == (1, 1, 0)
+    assert [store.names(stage) for stage in STAGES] == [["a", "a-1", "b"], ["a", "a-1", "b"], ["a-1", "b"]]
+    for stage in STAGES:
+        store.drop(stage, "a")
+        store.drop(stage, "a")
+    assert (held(store, "a"), held(store, "a-1"), held(store, "b")) == ((0, 0, 0), (1, 1, 2), (1, 1, 2))
+
+
+def test_a_dropped_artifact_can_be_written_again(store: ArtifactStore) -> None:
+    vectors = store.vectors("a")
+    fill(store, "a")
+    for stage in STAGES:
+        store.drop(stage, "a")
+    fill(store, "a")
+    assert held(store, "a") == (1, 1, 2)
+    assert vectors.digests("00") == {digest_of(1)}
+    vectors.retain("00", set())
+    vectors.retain("0a", {digest_of(2)})
+    assert vectors.buckets() == ["0a"]
+    assert store.names("embeddings") == ["a"]
 
 
 # --- any rows, any order of writes ---

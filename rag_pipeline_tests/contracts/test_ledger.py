@@ -3,18 +3,28 @@
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
 
+from rag_pipeline.adapters import ledger_tables
 from rag_pipeline.adapters.sql_ledger import SqlLedger
-from rag_pipeline.errors import BackendRejectedError, BackendUnavailableError, StoreLockedError
+from rag_pipeline.errors import BackendRejectedError, BackendUnavailableError, StaleWriterError, StoreLockedError
 from rag_pipeline.indexing.identity import bucket_of, content_digest, document_id
 from rag_pipeline.ports import Ledger
-from rag_pipeline.schema import BucketState, CollectionRecord, DocumentRecord, DocumentType, FileStat, QuarantineEntry
+from rag_pipeline.schema import (
+    BucketState,
+    CollectionRecord,
+    CollectionState,
+    DocumentRecord,
+    DocumentType,
+    FileStat,
+    QuarantineEntry,
+)
 from rag_pipeline_tests.postgres_server import running_postgres
 
 
@@ -218,16 +228,56 @@ def test_details_with_broken_text_are_kept_as_text(ledger: Ledger) -> None:
 # --- collections, buckets, reports ---
 
 
+def collection_of(name: str, *, alias: str = "docs", fingerprint: str = "f1") -> CollectionRecord:
+    return CollectionRecord(name, alias, fingerprint, CollectionState.BUILDING, {"model": "한", "sizes": [1, 2]})
+
+
+def without_time(records: list[CollectionRecord]) -> list[CollectionRecord]:
+    return [replace(record, changed_ns=0) for record in records]
+
+
 def test_collections_keep_their_age_and_hide_when_dropped(ledger: Ledger) -> None:
-    blue = CollectionRecord("docs-1", "docs", "f1", "building", {"model": "한", "sizes": [1, 2]})
-    green = CollectionRecord("docs-2", "docs", "f2", "building", {})
-    other = CollectionRecord("other-1", "other", "f1", "live", {})
-    for collection in (blue, green, other):
+    blue, green = collection_of("docs-1"), collection_of("docs-2", fingerprint="f2")
+    for collection in (blue, green, collection_of("other-1", alias="other")):
         ledger.put_collection(collection)
-    ledger.put_collection(replace(blue, state="live"))
-    assert ledger.collections("docs") == [replace(blue, state="live"), green]
-    ledger.put_collection(replace(blue, state="dropped"))
-    assert ledger.collections("docs") == [green]
+    live = replace(blue, state=CollectionState.LIVE, spec={}, reason="it passed: é")
+    ledger.put_collection(live)
+    assert without_time(ledger.collections("docs")) == [live, green]
+    ledger.put_collection(replace(blue, state=CollectionState.DROPPED))
+    assert without_time(ledger.collections("docs")) == [green]
+
+
+@pytest.mark.parametrize("state", CollectionState)
+def test_every_state_comes_back_as_itself(ledger: Ledger, state: CollectionState) -> None:
+    ledger.put_collection(replace(collection_of("docs-1"), state=state))
+    assert [type(record.state) for record in ledger.collections("docs")] == (
+        [] if state is CollectionState.DROPPED else [CollectionState]
+    )
+
+
+def test_a_collection_remembers_when_it_came_into_its_state(ledger: Ledger) -> None:
+    def changed_ns() -> int:
+        return ledger.collections("docs")[0].changed_ns
+
+    before = time.time_ns()
+    ledger.put_collection(replace(collection_of("docs-1"), changed_ns=7))
+    first = changed_ns()
+    assert before <= first <= time.time_ns()
+    ledger.put_collection(replace(collection_of("docs-1"), spec={"moved": "on"}, reason="because", changed_ns=7))
+    assert changed_ns() == first
+    ledger.put_collection(replace(collection_of("docs-1"), state=CollectionState.LIVE, changed_ns=7))
+    assert changed_ns() > first
+
+
+def test_numbers_are_never_given_twice(ledger: Ledger) -> None:
+    assert ledger.last_number("docs", "f1") == 0
+    for number in (2, 9, 10):
+        ledger.put_collection(collection_of(f"docs-f1-{number}"))
+    ledger.put_collection(replace(collection_of("docs-f1-10"), state=CollectionState.DROPPED))
+    ledger.put_collection(collection_of("docs-f2-77", fingerprint="f2"))
+    ledger.put_collection(collection_of("other-f1-88", alias="other"))
+    ledger.put_collection(collection_of("docs-by-hand"))
+    assert ledger.last_number("docs", "f1") == 10
 
 
 def test_bucket_states_are_replaced_and_forgotten(ledger: Ledger) -> None:
@@ -250,14 +300,19 @@ def test_reports_are_kept_by_part(ledger: Ledger) -> None:
     assert ledger.report("run") == {"build": {"chunks": [1, 2]}, "scan": {"new": 2}}
 
 
-def test_decisions_are_appended(url: str) -> None:
-    ledger = SqlLedger(url)
-    ledger.add_decision("switch", {"to": "docs-2"})
-    ledger.add_decision("switch", {"to": "docs-1"})
-    assert [(kind, content) for _, kind, content in ledger.decisions()] == [
-        ("switch", {"to": "docs-2"}),
-        ("switch", {"to": "docs-1"}),
-    ]
+def test_decisions_are_appended_and_read_newest_first(ledger: Ledger) -> None:
+    assert ledger.decisions() == []
+    before = time.time_ns()
+    for kind, target in (("switch", "docs-2"), ("gate", "docs-3"), ("switch", "docs-3")):
+        ledger.add_decision(kind, {"to": target, "evidence": [1.5, None]})
+    newest, gate, oldest = ledger.decisions()
+    assert [newest.kind, gate.kind, oldest.kind] == ["switch", "gate", "switch"]
+    assert newest.content == {"to": "docs-3", "evidence": [1.5, None]}
+    assert before <= oldest.at_ns <= newest.at_ns <= time.time_ns()
+    assert ledger.decisions(kind="gate") == [gate]
+    assert ledger.decisions(kind="switch", limit=1) == [newest]
+    assert ledger.decisions(limit=2) == [newest, gate]
+    assert ledger.decisions(kind="drop") == []
 
 
 # --- several at once ---
@@ -342,3 +397,156 @@ def test_whoever_waits_for_the_writer_lock_gets_it(ledger: Ledger, url: str) -> 
         order.append("first")
     other.join(20)
     assert order == ["first", "second"]
+
+
+# --- fencing ---
+
+
+def usurp(url: str, folder: Path) -> SqlLedger:
+    """A ledger that can take the writer lock although another holds it: locks get lost, too."""
+    if url.startswith("sqlite"):
+        return SqlLedger(url, lock_path=folder / "another.lock")
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        holders = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND database = ("
+        connection.execute(text(f"{holders}SELECT oid FROM pg_database WHERE datname = current_database())"))
+    engine.dispose()
+    return SqlLedger(url)
+
+
+def writes(ledger: Ledger) -> dict[str, Callable[[], None]]:
+    record = record_of("a")
+    return {
+        "set_meta": lambda: ledger.set_meta("key", "value"),
+        "commit_scan": lambda: commit(ledger, record),
+        "add_quarantine": lambda: ledger.add_quarantine([entry_of(record)]),
+        "remove_quarantine": lambda: ledger.remove_quarantine([(record.content_hash, "p1")]),
+        "put_collection": lambda: ledger.put_collection(collection_of("docs-1")),
+        "put_bucket_state": lambda: ledger.put_bucket_state("docs-1", "00", BucketState("d", 1, 1, 1, 0)),
+        "forget_bucket_states": lambda: ledger.forget_bucket_states("docs-1"),
+        "put_report": lambda: ledger.put_report("run", "scan", {}),
+        "add_decision": lambda: ledger.add_decision("switch", {}),
+    }
+
+
+def test_every_holder_of_the_writer_lock_gets_a_larger_number(ledger: Ledger, url: str) -> None:
+    numbers = []
+    for opened in (ledger, SqlLedger(url), ledger):
+        with opened.writer_lock(wait_s=0, on_wait=pytest.fail) as number:
+            numbers.append(number)
+            opened.check_writer()
+            opened.set_meta("key", "value")
+    assert numbers == sorted(set(numbers))
+    assert numbers[0] > 0
+
+
+def test_a_holder_that_was_overtaken_writes_nothing_more(ledger: Ledger, url: str, tmp_path: Path) -> None:
+    with ledger.writer_lock(wait_s=0, on_wait=pytest.fail) as first:
+        ledger.set_meta("key", "old")
+        later = usurp(url, tmp_path)
+        with later.writer_lock(wait_s=5, on_wait=print) as second:
+            assert second > first
+            with pytest.raises(StaleWriterError, match=rf"lost the writer lock.*number {first}.*number {second}.*run again"):
+                ledger.check_writer()
+            for write in writes(ledger).values():
+                with pytest.raises(StaleWriterError):
+                    write()
+            later.check_writer()
+            for write in writes(later).values():
+                write()
+        with pytest.raises(StaleWriterError):
+            ledger.set_meta("key", "late")
+    assert ledger.meta("key") == "value"
+
+
+def test_nobody_overtakes_a_write_that_has_begun(url: str, tmp_path: Path) -> None:
+    ledger, told = SqlLedger(url), []
+
+    def overtake() -> None:
+        with SqlLedger(url, lock_path=tmp_path / "another.lock").writer_lock(wait_s=5, on_wait=print):
+            told.append("overtaken")
+
+    with ThreadPoolExecutor(1) as thread, ledger.writer_lock(wait_s=0, on_wait=pytest.fail):
+        if not url.startswith("sqlite"):
+            usurp(url, tmp_path)
+        with ledger._fence.writing() as connection:
+            future = thread.submit(overtake)
+            time.sleep(0.5)
+            connection.exec_driver_sql("INSERT INTO rag_meta (key, value) VALUES ('key', 'whole')")
+            told.append("written")
+        future.result(10)
+    assert told == ["written", "overtaken"]
+    assert ledger.meta("key") == "whole"
+
+
+def test_the_fence_holds_for_every_thread_of_the_holder(ledger: Ledger, url: str, tmp_path: Path) -> None:
+    def outcome(write: Callable[[], None]) -> str:
+        with ThreadPoolExecutor(1) as thread:
+            error = thread.submit(write).exception()
+        return type(error).__name__ if error else "written"
+
+    with ledger.writer_lock(wait_s=0, on_wait=pytest.fail):
+        assert outcome(lambda: ledger.set_meta("key", "thread")) == "written"
+        with usurp(url, tmp_path).writer_lock(wait_s=5, on_wait=print):
+            assert outcome(lambda: ledger.set_meta("key", "late")) == "StaleWriterError"
+            assert outcome(ledger.check_writer) == "StaleWriterError"
+
+
+def test_who_holds_no_lock_is_not_checked(ledger: Ledger, url: str) -> None:
+    with SqlLedger(url).writer_lock(wait_s=0, on_wait=pytest.fail):
+        ledger.check_writer()
+        ledger.set_meta("key", "value")
+    with ledger.writer_lock(wait_s=0, on_wait=pytest.fail):
+        pass
+    with SqlLedger(url).writer_lock(wait_s=0, on_wait=pytest.fail):
+        ledger.check_writer()
+        ledger.set_meta("key", "value")
+
+
+# --- tables of older code ---
+
+
+@pytest.fixture
+def old_url(url: str) -> str:
+    """A ledger as version 1 left it, with a collection."""
+    ledger = SqlLedger(url)
+    ledger.put_collection(replace(collection_of("docs-1"), state=CollectionState.LIVE))
+    with ledger._database.writing() as connection:
+        for column in ("reason", "changed_ns"):
+            connection.exec_driver_sql(f"ALTER TABLE rag_collections DROP COLUMN {column}")
+        connection.exec_driver_sql("UPDATE rag_meta SET value = '1' WHERE key = 'schema_version'")
+    return url
+
+
+def test_a_ledger_of_version_1_is_migrated_by_its_first_use(old_url: str) -> None:
+    ledger = SqlLedger(old_url)
+    old = replace(collection_of("docs-1"), state=CollectionState.LIVE)
+    assert ledger.collections("docs") == [old]
+    ledger.put_collection(old)
+    assert ledger.collections("docs") == [old]
+    ledger.put_collection(replace(old, state=CollectionState.RETIRED, reason="docs-2 is live"))
+    (retired,) = SqlLedger(old_url).collections("docs")
+    assert (retired.reason, retired.changed_ns > 0, ledger.meta("schema_version")) == ("docs-2 is live", True, "2")
+
+
+def test_a_migration_that_breaks_off_leaves_the_old_tables(old_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(ledger_tables.MIGRATIONS, 2, (*ledger_tables.MIGRATIONS[2], "ALTER TABLE missing ADD COLUMN x TEXT"))
+        with pytest.raises((BackendRejectedError, BackendUnavailableError)):
+            SqlLedger(old_url).generation()
+    assert [record.name for record in SqlLedger(old_url).collections("docs")] == ["docs-1"]
+
+
+def test_processes_that_migrate_at_once_do_it_once(old_url: str) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda number: SqlLedger(old_url).collections("docs"), range(8)))
+    assert [len(records) for records in found] == [1] * 8
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_process_that_comes_second_to_a_migration_leaves_it_alone(old_url: str, version: int) -> None:
+    late = SqlLedger(old_url)._database
+    engine = late._make_engine()
+    SqlLedger(old_url).set_meta("schema_version", str(version))
+    assert late._migrate(engine) == version
+    engine.dispose()

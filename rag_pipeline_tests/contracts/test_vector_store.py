@@ -475,3 +475,22 @@ def test_store_may_be_used_again_after_close(blue: VectorStore) -> None:
     blue.close()
     assert blue.resolve_alias(ALIAS) == BLUE
     assert blue.count(BLUE) == 1
+
+
+# --- beside other processes -----------------------------------------------------------------------------------------
+
+
+def test_free_space_is_told_or_unknown(store: VectorStore) -> None:
+    free = store.free_bytes()
+    assert free is None or free > 0
+
+
+def test_letting_others_in_changes_nothing_where_none_waits(store: VectorStore) -> None:
+    store.let_others_in()
+    store.create_collection(BLUE, LAYOUT)
+    store.let_others_in()
+    store.upsert(BLUE, [point(1)])
+    pages = store.scroll(BLUE)
+    store.let_others_in()
+    assert [item.id for item in pages] == [point(1).id]
+    assert store.count(BLUE) == 1

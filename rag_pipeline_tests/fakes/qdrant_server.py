@@ -3,7 +3,8 @@
 It proves what the adapter puts into messages and reads from them. It is no Qdrant: no disk, no cluster, no HNSW. Held to
 the contract of VectorStore through the adapter.
 
-Tests set ``fails_with``, ``write_status`` and ``collection_status``, and read ``calls`` and ``writes``.
+Tests set ``fails_with``, ``write_status``, ``collection_status`` (and ``next_statuses``, told one by one before it), and read
+``calls``, ``writes`` and ``indexing_thresholds_kb``.
 """
 
 import threading
@@ -27,6 +28,8 @@ class LoopbackQdrant:
         self.fails_with: grpc.StatusCode | None = None
         self.write_status: int = messages.UpdateStatus.Completed
         self.collection_status = models.CollectionStatus.GREEN
+        self.next_statuses: list[models.CollectionStatus] = []
+        self.indexing_thresholds_kb: dict[str, int] = {}
         self.calls: list[str] = []
         self.writes: list[Any] = []
         self.client = QdrantClient(":memory:")
@@ -83,9 +86,12 @@ class _Collections(messages.CollectionsServicer):
 
     def Get(self, request: Any, context: grpc.ServicerContext) -> Any:
         info = self.owner.answer(context, "Get", lambda: self.owner.client.get_collection(request.collection_name))
-        return messages.GetCollectionInfoResponse(result=RestToGrpc.convert_collection_info(self._complete(info)))
+        return messages.GetCollectionInfoResponse(
+            result=RestToGrpc.convert_collection_info(self._complete(request.collection_name, info))
+        )
 
     def Create(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._keep_threshold(request)
         is_done = self.owner.answer(
             context,
             "Create",
@@ -99,7 +105,9 @@ class _Collections(messages.CollectionsServicer):
         return messages.CollectionOperationResponse(result=is_done)
 
     def Update(self, request: Any, context: grpc.ServicerContext) -> Any:
-        self.owner.collection_status = models.CollectionStatus.GREEN
+        if self.owner.collection_status == models.CollectionStatus.GREY:
+            self.owner.collection_status = models.CollectionStatus.GREEN
+        self._keep_threshold(request)
         metadata = GrpcToRest.convert_payload(request.metadata)
         is_done = self.owner.answer(
             context, "Update", lambda: self.owner.client.update_collection(request.collection_name, metadata=metadata)
@@ -119,13 +127,20 @@ class _Collections(messages.CollectionsServicer):
         found = self.owner.answer(context, "ListAliases", self.owner.client.get_aliases).aliases
         return messages.ListAliasesResponse(aliases=[RestToGrpc.convert_alias_description(item) for item in found])
 
-    def _complete(self, info: models.CollectionInfo) -> models.CollectionInfo:
+    def _keep_threshold(self, request: Any) -> None:
+        if request.HasField("optimizers_config") and request.optimizers_config.HasField("indexing_threshold"):
+            self.owner.indexing_thresholds_kb[request.collection_name] = request.optimizers_config.indexing_threshold
+
+    def _complete(self, name: str, info: models.CollectionInfo) -> models.CollectionInfo:
         """The description with what a server always has and the in-memory mode leaves out."""
         params = info.config.params.model_copy(
             update={"shard_number": 1, "replication_factor": 1, "write_consistency_factor": 1, "on_disk_payload": True}
         )
-        config = info.config.model_copy(update={"params": params})
-        return info.model_copy(update={"config": config, "status": self.owner.collection_status})
+        threshold_kb = self.owner.indexing_thresholds_kb.get(name, 20_000)
+        optimizers = info.config.optimizer_config.model_copy(update={"indexing_threshold": threshold_kb})
+        config = info.config.model_copy(update={"params": params, "optimizer_config": optimizers})
+        status = self.owner.next_statuses.pop(0) if self.owner.next_statuses else self.owner.collection_status
+        return info.model_copy(update={"config": config, "status": status})
 
 
 class _Points(messages.PointsServicer):

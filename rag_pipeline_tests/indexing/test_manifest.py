@@ -293,7 +293,7 @@ def test_an_emptied_root_deletes_nothing_unasked(ledger: SqlLedger, source: Memo
     assert ledger.count_documents() == 61
     approved = scan(ledger, source, approve_deletes=True)
     assert (approved.counts.deleted, approved.errors, ledger.count_documents()) == (60, (), 1)
-    assert [kind for _, kind, _ in ledger.decisions()] == ["approve_deletes"]
+    assert [decision.kind for decision in ledger.decisions()] == ["approve_deletes"]
 
 
 def test_documents_that_come_back_after_an_outage_cost_nothing(ledger: SqlLedger, source: MemorySource) -> None:
