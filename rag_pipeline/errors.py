@@ -4,7 +4,8 @@
 
     RagPipelineError
     ├── SettingsError            fix     the operator edits the settings; never retried
-    │   └── MissingExtraError    fix     the operator installs an extra
+    │   ├── MissingExtraError    fix     the operator installs an extra
+    │   └── ModelChangedError    fix     the files of a model that a collection needs are gone or are others now
     ├── DocumentError            skip    one document goes to quarantine; the run goes on
     │   ├── ParseError                   malformed, encrypted, of an unknown type ...
     │   ├── ParseLimitError              too large, too slow, too much memory, a crash of the child
@@ -17,9 +18,11 @@
     ├── SourceUnavailableError   stop    a source could not be listed whole: nothing may be deleted
     ├── DeleteBrakeError         stop    too much would be deleted without an approval
     ├── StoreLockedError         retry   another process holds the embedded store or the writer lock
+    │   └── StaleWriterError     stop    a later writer took the lock from this one; nothing of it may be written
     ├── BadVectorError           stop    the model made a vector that must not be stored
     ├── TruncationError          stop    the model would cut a text
     └── ReleaseBlockedError      stop    a candidate may not go live; the live collection stays
+        └── ApprovalWantedError  fix     it may, as soon as somebody says so
 
 A message says what happened, to which id, and what to do next. It never holds document text or a secret.
 Outside exceptions are translated once, in the adapter that imports their library.
@@ -40,6 +43,10 @@ class MissingExtraError(SettingsError):
     def __init__(self, *, feature: str, extra: str) -> None:
         super().__init__(f"{feature} needs an optional package: pip install 'rag-pipeline[{extra}]'")
         self.extra = extra
+
+
+class ModelChangedError(SettingsError):
+    """A collection needs a model whose files are gone or are not the ones that it was built with."""
 
 
 class DocumentError(RagPipelineError):
@@ -110,6 +117,10 @@ class StoreLockedError(RagPipelineError):
     """Another process holds the embedded store, or the writer lock, and did not let go in time."""
 
 
+class StaleWriterError(StoreLockedError):
+    """This process lost the writer lock to a later holder, so whatever it still wants to write is out of date."""
+
+
 class BadVectorError(RagPipelineError):
     """A vector has the wrong dimension, is not finite, or has no usable length."""
 
@@ -120,3 +131,7 @@ class TruncationError(RagPipelineError):
 
 class ReleaseBlockedError(RagPipelineError):
     """The candidate may not go live; the message holds the measured and the required value."""
+
+
+class ApprovalWantedError(ReleaseBlockedError):
+    """The candidate passed the gate and ``release.mode`` is ``approval``: somebody has to say yes."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +11,11 @@ import numpy.typing as npt
 from rag_pipeline.errors import DocumentError
 from rag_pipeline.schema import (
     BucketState,
+    ChunkedDocument,
     CollectionInfo,
     CollectionLayout,
     CollectionRecord,
+    Decision,
     DocumentRecord,
     DocumentType,
     FileContent,
@@ -185,7 +187,13 @@ class VectorStore(Protocol):
         """The exact number of points."""
 
     def optimize(self, name: str) -> None:
-        """Builds the vector index over what is stored and makes it durable."""
+        """Builds the vector index over what is stored, which loading leaves for later, and makes it durable."""
+
+    def free_bytes(self) -> int | None:
+        """Free space where the points are kept; None where the store does not tell."""
+
+    def let_others_in(self) -> None:
+        """Gives a waiting process its turn where only one can use the store; costs next to nothing when none waits."""
 
     def search_dense(self, name: str, vector: Vector, *, limit: int, filters: Mapping[str, Any] | None = None) -> list[Hit]:
         """Nearest points by vector. ``filters``: payload key to a value, or to a list of which one must match."""
@@ -238,11 +246,40 @@ class VectorArtifact(Protocol):
         """Buckets that hold anything, sorted."""
 
 
+Stage = Literal["documents", "chunks", "embeddings"]
+
+
+class ArtifactStore(Protocol):
+    """The artifacts of all collections. An artifact is named by what made it, so that collections share what they can."""
+
+    def documents(self, name: str) -> StoredDocuments:
+        """Parsed documents; made by its first write."""
+
+    def chunks(self, name: str) -> Artifact[ChunkedDocument]:
+        """Documents cut into chunks."""
+
+    def vectors(self, name: str) -> VectorArtifact:
+        """Vectors of one vector space."""
+
+    def names(self, stage: Stage) -> list[str]:
+        """Artifacts of the stage that hold anything, sorted."""
+
+    def drop(self, stage: Stage, name: str) -> None:
+        """Deletes an artifact whole; nothing happens where there is none."""
+
+
 class Ledger(Protocol):
     """What was seen and decided. It may lag behind the store, never lead it."""
 
-    def writer_lock(self, *, wait_s: float, on_wait: Callable[[str], None]) -> AbstractContextManager[None]:
-        """Held while the index is written; ``on_wait`` is told once who is waited for. Raises StoreLockedError."""
+    def writer_lock(self, *, wait_s: float, on_wait: Callable[[str], None]) -> AbstractContextManager[int]:
+        """Held while the index is written; gives its fencing number, larger than that of every holder before.
+
+        ``on_wait`` is told once who is waited for. Raises StoreLockedError. While it is held, every write of this ledger
+        object checks in its own transaction that no later holder has come, and raises StaleWriterError if one has.
+        """
+
+    def check_writer(self) -> None:
+        """Raises StaleWriterError when this object holds the writer lock and a later holder has come. Before a store write."""
 
     def generation(self) -> int:
         """The newest finished scan; 0 before the first."""
@@ -280,7 +317,10 @@ class Ledger(Protocol):
         """Collections of the alias that are not dropped, oldest first."""
 
     def put_collection(self, record: CollectionRecord) -> None:
-        """Adds or replaces the row of a collection."""
+        """Adds or replaces the row of a collection; ``changed_ns`` is set to now when the state is another one."""
+
+    def last_number(self, alias: str, fingerprint: str) -> int:
+        """The highest number that a collection of this alias and vector space ever had, dropped ones included; 0 for none."""
 
     def bucket_states(self, collection: str) -> dict[str, BucketState]:
         """Last finished reconcile by bucket."""
@@ -298,4 +338,7 @@ class Ledger(Protocol):
         """The parts of a run's report by name."""
 
     def add_decision(self, kind: str, content: Mapping[str, Any]) -> None:
-        """Appends to the list of decisions (switches, approvals, repairs)."""
+        """Appends to the list of decisions (gates, switches, rollbacks, drops, repairs)."""
+
+    def decisions(self, *, kind: str | None = None, limit: int | None = None) -> list[Decision]:
+        """Decisions of one kind or all, newest first."""

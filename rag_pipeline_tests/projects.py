@@ -9,21 +9,14 @@ import yaml
 
 from rag_pipeline.indexing.build import BuildReport
 from rag_pipeline.indexing.fsck import FsckReport
-from rag_pipeline.indexing.release import go_live
 from rag_pipeline.indexing.scan_report import ScanResult
+from rag_pipeline.operations.follow import bring_in_step
+from rag_pipeline.operations.progress import SILENT
+from rag_pipeline.operations.release import keep_live
 from rag_pipeline.project import Project
+from rag_pipeline.schema import VectorSpace
 from rag_pipeline.settings import load_settings
 from rag_pipeline_tests.fakes.embedder import HashEmbedder
-
-
-class SilentProgress:
-    """Progress that nobody watches."""
-
-    def extend(self, stage: str, amount: int) -> None:
-        """Nothing."""
-
-    def advance(self, stage: str, amount: int = 1) -> None:
-        """Nothing."""
 
 
 def write_settings(folder: Path, *, docs: Path | None = None, **changes: Any) -> Path:
@@ -42,23 +35,39 @@ def write_settings(folder: Path, *, docs: Path | None = None, **changes: Any) ->
 
 
 def open_project(file: Path, *, embedder: Any = None, **parts: Any) -> Project:
-    """The project of a settings file, with a fast embedder and any other part replaced."""
+    """The project of a settings file, with fast embedders and any other part replaced.
+
+    Each vector space gets an embedder of its own: prompts, window and weights go into its vectors, as with a model.
+    """
     project = Project(load_settings(file, {}))
-    project.__dict__["embedder"] = embedder or HashEmbedder(project.facts.dimension)
+    project.models.open = lambda facts, space: embedder or embedder_of(space)
     project.__dict__.update(parts)
     return project
 
 
+def embedder_of(space: VectorSpace) -> HashEmbedder:
+    """The stand-in for the model of a vector space."""
+    return HashEmbedder(
+        space.dimension,
+        document_prompt=space.document_prompt,
+        query_prompt=space.query_prompt,
+        salt=f"{space.weights_sha256}{space.max_tokens}{space.document_prompt}{space.query_prompt}",
+    )
+
+
+def embedder(project: Project) -> HashEmbedder:
+    """The stand-in for the model that an index run uses."""
+    found = project.models.embedder(project.collections().target_spec.vector_space)
+    assert isinstance(found, HashEmbedder)
+    return found
+
+
 def index_once(project: Project, *, approve_deletes: bool = False) -> tuple[ScanResult, BuildReport]:
     """One whole run, as the job does it, without Dagster."""
-    progress = SilentProgress()
-    scan = project.scan(approve_deletes=approve_deletes, progress=progress)
-    record = project.open_target()
-    build = project.build()
-    report = build.run(project.buckets, progress=progress)
-    build.compact(project.buckets)
-    stale = build.stale_buckets(project.buckets)
-    go_live(project.ledger, project.store, record=record, spec=project.spec, out_of_step=len(stale))
+    with project.writer_lock():
+        scan = project.scan(approve_deletes=approve_deletes, progress=SILENT)
+        report = bring_in_step(project, project.buckets, progress=SILENT).report
+        keep_live(project)
     return scan, report
 
 
@@ -69,7 +78,7 @@ def go_on(project: Project) -> BuildReport:
 
 def check(project: Project) -> FsckReport:
     """The fsck of a project."""
-    return project.fsck().check(project.buckets, SilentProgress())
+    return project.target_parts().fsck().check(project.buckets, SILENT)
 
 
 def dump(project: Project) -> dict[str, Mapping[str, Any]]:

@@ -35,15 +35,18 @@ def index(frame: Frame, approve_deletes: bool, compare_all: bool) -> int:
     started = time.perf_counter()
     project = frame.project()
     project.ledger  # noqa: B018 - a state that does not fit is a settings error, not a failed run
-    run_id, parts, cause = run_index(project, approve_deletes=approve_deletes, compare_all=compare_all)
-    values = {**index_values(parts, project.ledger, seconds=time.perf_counter() - started), "run_id": run_id}
+    done = run_index(project, approve_deletes=approve_deletes, compare_all=compare_all)
+    values = {**index_values(done.parts, project.ledger, seconds=time.perf_counter() - started), "run_id": done.run_id}
     if frame.is_json:
-        frame.answer({**values, "failed": cause})
+        frame.answer({**values, "failed": done.cause})
     else:
         tables.show_index(frame.console, values)
-    if cause is not None:
-        say(f"error: {cause}")
+    if done.cause is not None:
+        say(f"error: {done.cause}")
         return FAILED
+    change = project.collections()
+    if change.candidate is not None:
+        say(f"note: the settings ask for another index ({'; '.join(change.change.describe())}); see rag plan, then rag reindex")
     quarantined = values["documents"]["quarantined"]
     if quarantined:
         say(f"warning: {quarantined} documents are in quarantine; see rag quarantine list")
@@ -78,16 +81,20 @@ def query(frame: Frame, question: str, limit: int | None, mode: str, filters: tu
 @main.command()
 @shared_options
 def status(frame: Frame) -> int:
-    """What is live, and how much it holds."""
+    """What is live, what stands beside it, and how much it holds."""
+    from rag_pipeline.operations.status import read_status
+
     project = frame.project()
     try:
-        values = project.status()
+        values = read_status(project)
     finally:
         project.close()
     if frame.is_json:
         frame.answer(values)
     else:
         tables.show_status(frame.console, values)
+        if len(values["collections"]) > 1:
+            tables.show_collections(frame.console, values["collections"])
     return FINE
 
 
@@ -95,17 +102,18 @@ def status(frame: Frame) -> int:
 @shared_options
 def plan(frame: Frame) -> int:
     """What a run would do and why; touches nothing."""
+    from rag_pipeline.cli.plan_tables import plan_values, show_plan
+    from rag_pipeline.operations.plan import make_plan
+
     project = frame.project()
     try:
-        planned = project.plan()
-        rate = project.tokens_per_s()
+        values = plan_values(make_plan(project))
     finally:
         project.close()
-    values = tables.plan_values(planned, rate)
     if frame.is_json:
         frame.answer(values)
     else:
-        tables.show_plan(frame.console, values)
+        show_plan(frame.console, values)
     return FINE
 
 
@@ -134,7 +142,7 @@ def _check(frame: Frame) -> Any:
     project = frame.project()
     try:
         with BarProgress() as progress:
-            return project.fsck().check(project.buckets, progress)
+            return project.target_parts().fsck().check(project.buckets, progress)
     finally:
         project.close()
 
@@ -145,12 +153,12 @@ def _repair(frame: Frame, report: Any) -> None:
     project = frame.project()
     try:
         with project.writer_lock():
-            project.fsck().repair(report)
+            project.target_parts().fsck().repair(report)
     finally:
         project.close()
-    _, _, cause = run_index(project, approve_deletes=False, compare_all=True)
-    if cause is not None:
-        say(f"error: {cause}")
+    done = run_index(project, approve_deletes=False, compare_all=True)
+    if done.cause is not None:
+        say(f"error: {done.cause}")
 
 
 @main.group(invoke_without_command=True)

@@ -1,4 +1,4 @@
-"""Runs the ``index`` job in this process, recorded where the web UI finds it."""
+"""Runs a job in this process, recorded where the web UI finds it."""
 
 import logging
 import os
@@ -6,7 +6,8 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -20,32 +21,52 @@ class RunFailedError(RagPipelineError):
     """The job failed; the message is the cause."""
 
 
-def run_index(
-    project: Project, *, approve_deletes: bool, compare_all: bool
-) -> tuple[str, Mapping[str, Mapping[str, Any]], str | None]:
-    """Run id, parts of the report, and why the run failed (None when it did not)."""
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What became of a run in this process."""
+
+    run_id: str
+    parts: Mapping[str, Mapping[str, Any]]
+    """The report that the run left in the ledger."""
+    cause: str | None
+    """Why it failed; None when it did not."""
+
+
+def run_index(project: Project, *, approve_deletes: bool, compare_all: bool) -> RunResult:
+    """One run of the job ``index``."""
+    ops = {
+        "source_manifest": {"config": {"approve_deletes": approve_deletes}},
+        "index_buckets": {"config": {"compare_all": compare_all}},
+    }
+    return run_job(project, "index", ops)
+
+
+def run_job(
+    project: Project,
+    name: str,
+    ops: Mapping[str, Any],
+    *,
+    assets: Sequence[str] = (),
+    tags: Mapping[str, str] | None = None,
+) -> RunResult:
+    """One run of a job in this process, with a bar for each stage; of these assets alone where some are named."""
     _ensure_home(project)
     _quieten()
     import dagster as dg
 
     from rag_pipeline.defs.inventory import make_definitions
-    from rag_pipeline.defs.jobs import INDEX_JOB
 
     with BarProgress() as progress, dg.DagsterInstance.get() as instance:
-        job = make_definitions(project, show=progress).resolve_job_def(INDEX_JOB)
+        job = make_definitions(project, show=progress).resolve_job_def(name)
         result = job.execute_in_process(
             instance=instance,
             raise_on_error=False,
-            run_config={
-                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-                "ops": {
-                    "source_manifest": {"config": {"approve_deletes": approve_deletes}},
-                    "index_buckets": {"config": {"compare_all": compare_all}},
-                },
-            },
+            asset_selection=[dg.AssetKey(asset) for asset in assets] or None,
+            tags=dict(tags or {}),
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}, "ops": dict(ops)},
         )
     cause = None if result.success else _cause(result)
-    return result.run_id, project.ledger.report(result.run_id), cause
+    return RunResult(result.run_id, project.ledger.report(result.run_id), cause)
 
 
 def dagster_home(project: Project) -> Path:

@@ -9,8 +9,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from rag_pipeline.indexing.fsck import FsckReport
-from rag_pipeline.indexing.plan import ASSUMED_TOKENS_PER_S, Plan
-from rag_pipeline.indexing.reports import DOCUMENT_COUNTS
 from rag_pipeline.schema import Hit, QuarantineEntry
 
 SNIPPET_LENGTH = 400
@@ -24,7 +22,8 @@ def _table(*columns: str, title: str | None = None) -> Table:
     return table
 
 
-def _show_rows(console: Console, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def show_rows(console: Console, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table of plain cells."""
     table = _table(*columns)
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))
@@ -34,7 +33,7 @@ def _show_rows(console: Console, columns: Sequence[str], rows: Iterable[Sequence
 def show_index(console: Console, values: Mapping[str, Any]) -> None:
     """The result of ``rag index``."""
     documents = values["documents"]
-    _show_rows(console, list(documents), [list(documents.values())])
+    show_rows(console, list(documents), [list(documents.values())])
     chunks, points, seconds = values["chunks"], values["points"], values["seconds"]
     console.print(
         f"{chunks['total']} chunks ({chunks['embedded']} embedded now, {chunks['reused']} reused), "
@@ -75,7 +74,7 @@ def show_hits(console: Console, hits: Sequence[Hit]) -> None:
 
 def show_status(console: Console, values: Mapping[str, Any]) -> None:
     """The result of ``rag status``."""
-    _show_rows(
+    show_rows(
         console,
         ["", ""],
         [
@@ -86,52 +85,19 @@ def show_status(console: Console, values: Mapping[str, Any]) -> None:
             ("documents", values["documents"]),
             ("points", values["points"]),
             ("quarantined", values["quarantined"]),
-            ("settings match", "yes" if values["settings_match"] else "no; run rag plan, then rag index"),
+            ("settings match", "yes" if values["settings_match"] else "no; see rag plan"),
+            *((("", line),) if (line := "; ".join(values["change"])) else ()),
+            *((("refused", values["refusal"]),) if values["refusal"] else ()),
+            *((("reindex", "paused; rag reindex goes on"),) if values["paused"] else ()),
             *((f"source {source['name']}", f"{source['url']} ({source['documents']} documents)") for source in values["sources"]),
         ],
     )
 
 
-def plan_values(plan: Plan, tokens_per_s: float | None) -> dict[str, Any]:
-    """The JSON of ``rag plan``."""
-    counts = plan.scan.counts if plan.scan else None
-    return {
-        "documents": {
-            **({name: getattr(counts, name) for name in DOCUMENT_COUNTS} if counts else {}),
-            "parse": plan.parse,
-            "chunk": plan.chunk,
-        },
-        "chunks": {"embed": plan.embed},
-        "points": {"upsert": plan.upsert, "delete": plan.delete},
-        "tokens": plan.tokens,
-        "minutes": round(plan.minutes(tokens_per_s), 2),
-        "tokens_per_s": tokens_per_s or ASSUMED_TOKENS_PER_S,
-        "is_rate_measured": tokens_per_s is not None,
-        "is_estimate": plan.is_estimate,
-        "buckets": plan.buckets,
-        "reasons": dict(plan.reasons.most_common()),
-        "problems": [str(error) for error in plan.scan.errors] if plan.scan else [],
-    }
-
-
-def show_plan(console: Console, values: Mapping[str, Any]) -> None:
-    """The result of ``rag plan``."""
-    documents = values["documents"]
-    _show_rows(console, list(documents), [list(documents.values())])
-    if not values["buckets"]:
-        console.print("nothing to do: the index is in step")
-    else:
-        about = "about " if values["is_estimate"] else ""
-        rate = "measured" if values["is_rate_measured"] else "assumed, none measured yet"
-        console.print(
-            f"{about}{values['chunks']['embed']} chunks to embed, {about}{values['tokens']} tokens: {values['minutes']} minutes "
-            f"at {values['tokens_per_s']:.0f} tokens/s ({rate}); "
-            f"+{values['points']['upsert']} -{values['points']['delete']} points in {values['buckets']} buckets"
-        )
-    for reason, number in values["reasons"].items():
-        console.print(f"  {number} x {reason}")
-    for problem in values["problems"]:
-        console.print(f"[yellow]{escape(problem)}[/yellow]")
+def show_collections(console: Console, collections: Sequence[Mapping[str, Any]]) -> None:
+    """What stands beside the live collection."""
+    columns = ("name", "state", "model", "points", "buckets", "reason")
+    show_rows(console, columns, [[row[column] for column in columns] for row in collections])
 
 
 def fsck_values(report: FsckReport, *, repaired: bool) -> dict[str, Any]:
@@ -153,7 +119,7 @@ def show_fsck(console: Console, values: Mapping[str, Any]) -> None:
         console.print(f"[green]clean[/green]: {compared}")
         return
     rows = [(f["kind"], f["subject"], f["detail"]) for f in findings[:SHOWN_ROWS]]
-    _show_rows(console, ["finding", "of", "detail"], rows)
+    show_rows(console, ["finding", "of", "detail"], rows)
     console.print(f"{len(findings)} findings; {compared}; rag fsck --repair reconciles")
 
 
@@ -178,7 +144,7 @@ def show_quarantine(console: Console, entries: Sequence[Mapping[str, Any]]) -> N
         console.print("no document is in quarantine")
         return
     rows = [(e["source"], e["path"], e["reason"], e["detail"]) for e in entries]
-    _show_rows(console, ["source", "path", "reason", "detail"], rows)
+    show_rows(console, ["source", "path", "reason", "detail"], rows)
     console.print("mend or replace a file and run rag index; rag quarantine retry tries again as it is")
 
 

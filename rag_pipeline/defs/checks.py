@@ -3,19 +3,28 @@
 import dagster as dg
 
 from rag_pipeline.indexing.status import count_documents
+from rag_pipeline.operations.follow import measure_freshness
 from rag_pipeline.project import Project
+
+FRESHNESS_CHECK = "index_freshness"
 
 
 def make_checks(project: Project) -> list[dg.AssetChecksDefinition]:
     """The checks of one index."""
-    return [_no_truncation(project), _counts_add_up(project), _quarantine_share(project), _index_matches_ledger(project)]
+    return [
+        _no_truncation(project),
+        _counts_add_up(project),
+        _quarantine_share(project),
+        _index_matches_ledger(project),
+        _index_freshness(project),
+    ]
 
 
 def _no_truncation(project: Project) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="chunks", description="No chunk is longer than the model reads.")
     def no_truncation() -> dg.AssetCheckResult:
-        longest = project.longest_tokens()
-        window = project.spec.vector_space.max_tokens
+        spec = project.collections().target_spec
+        longest, window = project.longest_tokens(spec), spec.vector_space.max_tokens
         return dg.AssetCheckResult(passed=longest <= window, metadata={"longest_tokens": longest, "window_tokens": window})
 
     return no_truncation
@@ -65,3 +74,24 @@ def _index_matches_ledger(project: Project) -> dg.AssetChecksDefinition:
         return dg.AssetCheckResult(passed=stored == expected, metadata={"stored": stored, "expected": expected})
 
     return index_matches_ledger
+
+
+def _index_freshness(project: Project) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset="live_collection",
+        name=FRESHNESS_CHECK,
+        description="The sources were looked at within schedule.fresh_hours, and the live collection holds what was seen.",
+    )
+    def index_freshness() -> dg.AssetCheckResult:
+        freshness = measure_freshness(project)
+        limit = project.settings.schedule.fresh_hours
+        return dg.AssetCheckResult(
+            passed=freshness.hours is not None and freshness.hours <= limit and not freshness.stale_buckets,
+            metadata={
+                "hours_since_the_last_look": round(freshness.hours, 2) if freshness.hours is not None else "never",
+                "hours_allowed": limit,
+                "buckets_behind": freshness.stale_buckets,
+            },
+        )
+
+    return index_freshness

@@ -7,22 +7,58 @@ from dagster import AssetSelection
 
 from rag_pipeline.project import Project
 
-INDEX_JOB = "index"
+INDEX_JOB, REINDEX_JOB, RELEASE_JOB, FRESHNESS_JOB = "index", "reindex", "release", "freshness"
 COLLECTION_TAG = "rag_pipeline/collection"
 """One run per value at a time (dagster.yaml)."""
 
 
 def make_index_job(project: Project) -> Any:
     """The job ``index``: scan, bring every bucket in step, go live, check. In one process, over all partitions."""
-    names = project.buckets
     return dg.define_asset_job(
         INDEX_JOB,
-        selection=AssetSelection.all(),
-        description="Brings the index in step with its sources and settings.",
+        selection=AssetSelection.all() - AssetSelection.assets("candidate_collection"),
+        description="Brings the live index in step with its sources, and with settings that are applied in place.",
         executor_def=dg.in_process_executor,
-        tags={
-            "dagster/asset_partition_range_start": names[0],
-            "dagster/asset_partition_range_end": names[-1],
-            COLLECTION_TAG: project.settings.alias,
-        },
+        tags={**_all_buckets(project), COLLECTION_TAG: project.settings.alias},
     )
+
+
+def make_reindex_job(project: Project) -> Any:
+    """The job ``reindex``: build the candidate, judge it, switch or refuse."""
+    return dg.define_asset_job(
+        REINDEX_JOB,
+        selection=AssetSelection.assets("candidate_collection", "live_collection") - _freshness(),
+        description="Builds what the settings ask for beside the live collection, judges it, and switches to it.",
+        executor_def=dg.in_process_executor,
+        tags={**_all_buckets(project), COLLECTION_TAG: f"{project.settings.alias}:candidate"},
+    )
+
+
+def make_release_job(project: Project) -> Any:
+    """The job ``release``: last catch-up, gate, switch."""
+    return dg.define_asset_job(
+        RELEASE_JOB,
+        selection=AssetSelection.assets("live_collection") - _freshness(),
+        description="Catches the candidate up, judges it, and switches to it or says why not.",
+        executor_def=dg.in_process_executor,
+        tags={COLLECTION_TAG: f"{project.settings.alias}:candidate"},
+    )
+
+
+def make_freshness_job() -> Any:
+    """The job ``freshness``: the one check that has to run when nothing else does."""
+    return dg.define_asset_job(
+        FRESHNESS_JOB,
+        selection=_freshness(),
+        description="Checks that the index still follows its sources.",
+        executor_def=dg.in_process_executor,
+    )
+
+
+def _freshness() -> AssetSelection:
+    return AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey("live_collection"), "index_freshness"))
+
+
+def _all_buckets(project: Project) -> dict[str, str]:
+    names = project.buckets
+    return {"dagster/asset_partition_range_start": names[0], "dagster/asset_partition_range_end": names[-1]}

@@ -40,7 +40,7 @@ def _source_changes(project: Project, job: Any) -> dg.SensorDefinition:
         watcher.start()
         if not watcher.changed() and now_s - memory.get("looked_s", 0) < FULL_LOOK_S and not memory.get("pending"):
             return dg.SkipReason("no file event since the last look")
-        if _is_busy(context.instance, project.settings.alias):
+        if is_busy(context.instance, INDEX_JOB, project.settings.alias):
             context.update_cursor(json.dumps({**memory, "pending": True}))
             return dg.SkipReason("an index run is queued or running; looking again after it")
         try:
@@ -58,18 +58,24 @@ def _source_changes(project: Project, job: Any) -> dg.SensorDefinition:
 
 def _request(project: Project, memory: dict[str, Any], reasons: tuple[str, ...], now_s: float) -> dg.SensorResult | dg.SkipReason:
     """A run, unless the same changes at the same generation started one not long ago and it evidently failed."""
-    asked = [project.ledger.generation(), *reasons]
+    cursor, wait_s = back_off(memory, asked=[project.ledger.generation(), *reasons], now_s=now_s)
+    if wait_s:
+        return dg.SkipReason(f"the last run for these changes did not help; trying again {wait_s} s after it")
+    request = dg.RunRequest(tags={"rag_pipeline/reason": "; ".join(reasons)[:250]})
+    return dg.SensorResult(run_requests=[request], cursor=json.dumps({**cursor, "looked_s": now_s, "pending": True}))
+
+
+def back_off(memory: dict[str, Any], *, asked: list[Any], now_s: float) -> tuple[dict[str, Any], int]:
+    """What to remember of asking for this now, and the seconds to wait instead, counted from the last try; 0 for none."""
     tries = memory.get("tries", 0) if memory.get("asked") == asked else 0
     wait_s = BACK_OFF_S[min(tries, len(BACK_OFF_S) - 1)]
-    if tries and now_s - memory.get("requested_s", 0) < wait_s:
-        return dg.SkipReason(f"the last run for these changes did not help; trying again {wait_s} s after it")
-    cursor = {"looked_s": now_s, "pending": True, "asked": asked, "tries": tries + 1, "requested_s": now_s}
-    request = dg.RunRequest(tags={"rag_pipeline/reason": "; ".join(reasons)[:250]})
-    return dg.SensorResult(run_requests=[request], cursor=json.dumps(cursor))
+    must_wait = tries > 0 and now_s - memory.get("requested_s", 0) < wait_s
+    return {"asked": asked, "tries": tries + 1, "requested_s": now_s}, wait_s if must_wait else 0
 
 
-def _is_busy(instance: dg.DagsterInstance, alias: str) -> bool:
-    filters = dg.RunsFilter(job_name=INDEX_JOB, statuses=BUSY, tags={COLLECTION_TAG: alias})
+def is_busy(instance: dg.DagsterInstance, job: str, tag: str) -> bool:
+    """Whether a run of the job is queued or running for this index."""
+    filters = dg.RunsFilter(job_name=job, statuses=BUSY, tags={COLLECTION_TAG: tag})
     return bool(instance.get_runs(filters, limit=1))
 
 

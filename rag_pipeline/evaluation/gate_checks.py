@@ -30,7 +30,7 @@ SHOWN = 10
 NAMED = 3
 """Questions that its one line names."""
 WARM_UPS = 3
-TIMED_SEARCHES = 100
+TIMED_SEARCHES = 50
 """Searches of each collection whose time is taken; fewer questions are asked several times."""
 ROUNDING = 1e-9
 

@@ -2,8 +2,9 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from rag_pipeline.indexing.chunks import ChunksOutcome, ChunkStage
 from rag_pipeline.indexing.documents import DocumentsOutcome, DocumentStage
@@ -11,8 +12,8 @@ from rag_pipeline.indexing.identity import set_digest
 from rag_pipeline.indexing.lanes import flow
 from rag_pipeline.indexing.reconcile import PointsOutcome, ReconcileStage
 from rag_pipeline.indexing.vectors import VectorsOutcome, VectorStage
-from rag_pipeline.ports import Ledger, Progress
-from rag_pipeline.schema import BucketState, DocumentRecord, QuarantineEntry
+from rag_pipeline.ports import Artifact, Ledger, Progress
+from rag_pipeline.schema import BucketState, ChunkedDocument, DocumentRecord, QuarantineEntry
 
 STAGES = ("documents", "chunks", "embeddings", "collection")
 COMPACT_KEY = "buckets_to_compact"
@@ -39,6 +40,8 @@ class BuildReport:
     deleted: int = 0
     points: int = 0
     longest_tokens: int = 0
+    is_complete: bool = True
+    """False when it was told to stop before every bucket was in step."""
     sizes: Counter[int] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     documents_preview: list[tuple[str, str, int]] = field(default_factory=list)
@@ -55,6 +58,10 @@ class _Work:
     vectors: VectorsOutcome | None = None
     points: PointsOutcome | None = None
 
+    @property
+    def is_complete(self) -> bool:
+        return self.vectors is None or self.vectors.is_complete
+
 
 class Build:
     """The stages of one collection."""
@@ -69,7 +76,12 @@ class Build:
         chunks: ChunkStage,
         vectors: VectorStage,
         reconcile: ReconcileStage,
+        sharing: Sequence[Artifact[ChunkedDocument]] = (),
+        after_bucket: Callable[[], None] = lambda: None,
     ) -> None:
+        """``sharing``: chunks of other collections whose vectors lie in the same artifact."""
+        self._sharing = sharing
+        self._after_bucket = after_bucket
         self._ledger = ledger
         self._collection = collection
         self._spec_fingerprint = spec_fingerprint
@@ -85,9 +97,15 @@ class Build:
         return [bucket for bucket, digest in wanted.items() if bucket not in states or states[bucket].digest != digest]
 
     def run(
-        self, buckets: Sequence[str], *, stages: Collection[str] = STAGES, only_stale: bool = True, progress: Progress
+        self,
+        buckets: Sequence[str],
+        *,
+        stages: Collection[str] = STAGES,
+        only_stale: bool = True,
+        progress: Progress,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> BuildReport:
-        """Brings the buckets in step, as far as the chosen stages go."""
+        """Brings the buckets in step, as far as the chosen stages go, or until it is told to stop."""
         stale = self.stale_buckets(buckets) if only_stale else list(buckets)
         report = BuildReport(buckets=len(buckets), in_step=len(buckets) - len(stale))
         progress.extend("buckets", len(stale))
@@ -97,18 +115,30 @@ class Build:
 
         def embed(work: _Work) -> _Work:
             if "embeddings" in stages and work.chunks is not None:
-                work.vectors = self._vectors.update(work.chunks, progress)
+                work.vectors = self._vectors.update(work.chunks, progress, should_stop=should_stop)
             return work
 
         def store(work: _Work) -> None:
+            if not work.is_complete:
+                report.is_complete = False
+                _add(report, work)
+                return
             if "collection" in stages and work.chunks is not None:
                 self._distrust(work.bucket)
                 work.points = self._reconcile.update(work.chunks, progress)
                 self._remember(work)
             _add(report, work)
             progress.advance("buckets")
+            self._after_bucket()
 
-        flow(stale, [prepare, embed, store])
+        def until_stopped() -> Iterator[str]:
+            for bucket in stale:
+                if should_stop():
+                    report.is_complete = False
+                    return
+                yield bucket
+
+        flow(until_stopped(), [prepare, embed, store])
         _add_in_step(report, self._ledger.bucket_states(self._collection), set(buckets) - set(stale))
         return report
 
@@ -124,8 +154,9 @@ class Build:
             self._documents.drop_vanished(bucket)
             documents = self._documents.load(bucket)
             self._chunks.drop_vanished(documents)
-            self._vectors.keep_only(self._chunks.load(documents))
-        self._ledger.set_meta(COMPACT_KEY, "[]")
+            rows = list(self._chunks.load(documents).rows.values())
+            self._vectors.keep_only(bucket, chain(rows, *(other.read(bucket) for other in self._sharing)))
+        self._ledger.set_meta(self._compact_key, "[]")
         return len(fragmented)
 
     def load(self, bucket: str) -> tuple[DocumentsOutcome, ChunksOutcome]:
@@ -138,7 +169,7 @@ class Build:
         documents = self._documents.update(bucket, progress) if "documents" in stages else self._documents.load(bucket)
         work.documents = documents
         if documents.is_fragmented:
-            self._ledger.set_meta(COMPACT_KEY, json.dumps(sorted({*self._fragmented(), bucket})))
+            self._ledger.set_meta(self._compact_key, json.dumps(sorted({*self._fragmented(), bucket})))
         if len(stages) > ("documents" in stages):
             work.chunks = self._chunks.update(documents, progress) if "chunks" in stages else self._chunks.load(documents)
             documents.rows = {}  # parsed text is the largest thing in memory, and only chunks are needed from here
@@ -154,8 +185,12 @@ class Build:
         if state is not None and state.digest:
             self._ledger.put_bucket_state(self._collection, bucket, replace(state, digest=""))
 
+    @property
+    def _compact_key(self) -> str:
+        return f"{COMPACT_KEY}:{self._collection}"
+
     def _fragmented(self) -> list[str]:
-        fragmented: list[str] = json.loads(self._ledger.meta(COMPACT_KEY) or "[]")
+        fragmented: list[str] = json.loads(self._ledger.meta(self._compact_key) or "[]")
         return fragmented
 
     def _remember(self, work: _Work) -> None:
@@ -173,6 +208,19 @@ class Build:
             quarantined=len(documents.quarantined),
         )
         self._ledger.put_bucket_state(self._collection, work.bucket, state)
+
+
+def merge_reports(first: BuildReport, second: BuildReport) -> BuildReport:
+    """Both slices of one work as one: sums of what was done, the newer of what stands."""
+    done = {name: getattr(first, name) + getattr(second, name) for name in _DONE}
+    seconds = {stage: first.seconds[stage] + second.seconds[stage] for stage in STAGES}
+    previews = {name: (getattr(first, name) + getattr(second, name))[:PREVIEW_ROWS] for name in _PREVIEWS}
+    longest = max(first.longest_tokens, second.longest_tokens)
+    return replace(second, **done, seconds=seconds, longest_tokens=longest, sizes=first.sizes + second.sizes, **previews)
+
+
+_DONE = ("parsed", "reused", "chunked", "embedded", "copied", "tokens", "padded_tokens", "upserted", "deleted")
+_PREVIEWS = ("documents_preview", "chunks_preview")
 
 
 def bucket_digests(ledger: Ledger, buckets: Iterable[str], spec_fingerprint: str) -> dict[str, str]:

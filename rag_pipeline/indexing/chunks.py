@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from rag_pipeline.indexing.chunking.document import chunk_document
@@ -22,6 +22,8 @@ class ChunksOutcome:
     bucket: str
     records: dict[str, DocumentRecord]
     rows: dict[str, ChunkedDocument]
+    taken_over: list[ChunkedDocument] = field(default_factory=list)
+    """Rows that only another artifact holds so far."""
     chunked: int = 0
     seconds: float = 0.0
     sizes: Counter[int] = field(default_factory=Counter)
@@ -34,8 +36,17 @@ class ChunksOutcome:
 class ChunkStage:
     """Brings the ``chunks`` artifact of a bucket in step with its documents."""
 
-    def __init__(self, *, artifact: Artifact[ChunkedDocument], spec: IndexSpec, tokenizer: Callable[[], Tokenizer]) -> None:
+    def __init__(
+        self,
+        *,
+        artifact: Artifact[ChunkedDocument],
+        spec: IndexSpec,
+        tokenizer: Callable[[], Tokenizer],
+        others: Sequence[Artifact[ChunkedDocument]] = (),
+    ) -> None:
+        """``others``: artifacts of other collections, whose chunks are taken over where the same settings cut them."""
         self._artifact = artifact
+        self._others = others
         self._spec = spec
         self._tokenizer = tokenizer
         self._fingerprints = {kind: chunking_fingerprint(spec, kind) for kind in DocumentType}
@@ -44,7 +55,21 @@ class ChunkStage:
     def load(self, documents: DocumentsOutcome) -> ChunksOutcome:
         """What stands there now, nothing done."""
         rows = {row.document_id: row for row in self._artifact.read(documents.bucket) if row.document_id in documents.records}
-        return _measured(ChunksOutcome(documents.bucket, documents.records, rows))
+        outcome = ChunksOutcome(documents.bucket, documents.records, rows)
+        outcome.taken_over = self._rows_of_others(outcome, documents)
+        outcome.rows.update({row.document_id: row for row in outcome.taken_over})
+        return _measured(outcome)
+
+    def _rows_of_others(self, outcome: ChunksOutcome, documents: DocumentsOutcome) -> list[ChunkedDocument]:
+        """Chunks of documents that this artifact has not cut, as another collection cut them by the same settings."""
+        missing = {key for key, row in documents.rows.items() if self.current(outcome, row) is None}
+        found: dict[str, ChunkedDocument] = {}
+        for other in self._others:
+            if missing <= found.keys():
+                break
+            rows = (row for row in other.read(documents.bucket) if row.document_id in missing)
+            found.update({row.document_id: row for row in rows if self._is_cut_of(row, documents.rows[row.document_id])})
+        return list(found.values())
 
     def update(self, documents: DocumentsOutcome, progress: Progress) -> ChunksOutcome:
         """Cuts every document whose content, parser, rule or tokenizer is not that of its chunks."""
@@ -56,8 +81,8 @@ class ChunkStage:
         for row in stale:
             fresh.append(self.chunk(row))
             progress.advance("chunks")
-        if fresh:
-            self._artifact.append(documents.bucket, fresh)
+        if fresh or outcome.taken_over:
+            self._artifact.append(documents.bucket, [*outcome.taken_over, *fresh])
             outcome.rows.update({row.document_id: row for row in fresh})
         outcome.rows = {key: row for key, row in outcome.rows.items() if key in documents.rows}
         outcome.chunked = len(fresh)
@@ -96,9 +121,11 @@ class ChunkStage:
     def current(self, outcome: ChunksOutcome, row: StoredDocument) -> ChunkedDocument | None:
         """The stored chunks of a document, if they were cut from this content by these settings."""
         held = outcome.rows.get(row.document_id)
-        if held is None or held.content_hash != row.content_hash:
-            return None
-        return held if held.chunking_fingerprint == self._fingerprints[row.document.type] else None
+        return held if held is not None and self._is_cut_of(held, row) else None
+
+    def _is_cut_of(self, chunked: ChunkedDocument, row: StoredDocument) -> bool:
+        is_same_content = chunked.content_hash == row.content_hash
+        return is_same_content and chunked.chunking_fingerprint == self._fingerprints[row.document.type]
 
 
 def _without_version(values: object) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """The ``documents`` stage: what a bucket's files say, parsed once per content and parser."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
@@ -25,6 +25,8 @@ class DocumentsOutcome:
     """Newest good version by document id; a quarantined document keeps its last good one."""
     garbage: int = 0
     """Rows of documents that are gone."""
+    taken_over: list[StoredDocument] = field(default_factory=list)
+    """Rows that only another artifact holds so far."""
     quarantined: set[str] = field(default_factory=set)
     unsettled: set[str] = field(default_factory=set)
     """Documents that could not be read; the next run tries again."""
@@ -49,22 +51,45 @@ class DocumentStage:
         parser: Parser,
         artifact: StoredDocuments,
         buckets: list[str],
+        parsing: Mapping[DocumentType, str],
+        others: Sequence[StoredDocuments] = (),
     ) -> None:
+        """``parsing``: what the spec says of the parser; an older parser's rows stay good for a collection of that spec.
+
+        ``others``: artifacts of other parsers, whose rows are taken over where they will do.
+        """
         self._ledger = ledger
         self._sources = sources
         self._parser = parser
         self._artifact = artifact
         self._buckets = buckets
-        self._owners: dict[str, tuple[str, str]] | None = None
-        self._foreign: tuple[str, list[StoredDocument]] | None = None
+        self._parsing = parsing
+        self._others = others
+        self._owners: dict[str, tuple[StoredDocuments, str, str]] | None = None
+        self._foreign: tuple[StoredDocuments, str, list[StoredDocument]] | None = None
 
     def load(self, bucket: str) -> DocumentsOutcome:
         """What stands there now, nothing done."""
         records = self._ledger.documents(bucket=bucket)
         stored = self._artifact.read(bucket)
         rows = {row.document_id: row for row in stored if row.document_id in records}
+        garbage = len(stored) - len(rows)
+        taken_over = self._rows_of_others(bucket, records, rows)
+        rows.update({row.document_id: row for row in taken_over})
         failed = self._known_failures(bucket, records, rows)
-        return DocumentsOutcome(bucket, records, rows, garbage=len(stored) - len(rows), quarantined=failed)
+        return DocumentsOutcome(bucket, records, rows, garbage=garbage, taken_over=taken_over, quarantined=failed)
+
+    def _rows_of_others(
+        self, bucket: str, records: Mapping[str, DocumentRecord], rows: Mapping[str, StoredDocument]
+    ) -> list[StoredDocument]:
+        """Rows of documents that this artifact lacks, the last good version of one in quarantine included."""
+        found: dict[str, StoredDocument] = {}
+        for other in self._others:
+            if len(rows) + len(found) == len(records):
+                break
+            missing = records.keys() - rows.keys() - found.keys()
+            found.update({row.document_id: row for row in other.read(bucket) if row.document_id in missing})
+        return list(found.values())
 
     def preview(self, bucket: str) -> tuple[DocumentsOutcome, list[DocumentRecord]]:
         """What stands there, and the documents that ``update`` would parse; nothing done."""
@@ -77,6 +102,7 @@ class DocumentStage:
         outcome = self.load(bucket)
         pending = self._pending(outcome)
         progress.extend("documents", len(pending))
+        self._keep(outcome, outcome.taken_over)
         held = len(outcome.rows) + outcome.garbage
         pending = self._reuse_parsed(outcome, pending, progress)
         self._parse(outcome, pending, progress)
@@ -107,7 +133,9 @@ class DocumentStage:
         return row is not None and row.content_hash == record.content_hash and self._is_parse_of(row, record)
 
     def _is_parse_of(self, row: StoredDocument, record: DocumentRecord) -> bool:
-        return row.parser_fingerprint == self._parse_key(row.document.type, record.path)
+        suffix = PurePosixPath(record.path).suffix.lower()
+        of_the_spec = self._parsing.get(row.document.type, "") + suffix
+        return row.parser_fingerprint in (of_the_spec, self._parse_key(row.document.type, record.path))
 
     def _known_failures(self, bucket: str, records: Mapping[str, DocumentRecord], rows: Mapping[str, StoredDocument]) -> set[str]:
         entries = self._ledger.quarantine(bucket=bucket)
@@ -139,26 +167,29 @@ class DocumentStage:
     def _parsed_elsewhere(self, record: DocumentRecord) -> StoredDocument | None:
         if self._owners is None:
             self._owners = {
-                digest: (bucket, document) for bucket in self._buckets for digest, document in self._artifact.content_keys(bucket)
+                digest: (artifact, bucket, document)
+                for artifact in (*self._others, self._artifact)
+                for bucket in self._buckets
+                for digest, document in artifact.content_keys(bucket)
             }
         owner = self._owners.get(record.content_hash)
         if owner is None:
             return None
-        bucket, document = owner
+        artifact, bucket, document = owner
         return next(
             (
                 row
-                for row in self._rows_of(bucket)
+                for row in self._rows_of(artifact, bucket)
                 if row.document_id == document and row.content_hash == record.content_hash and self._is_parse_of(row, record)
             ),
             None,
         )
 
-    def _rows_of(self, bucket: str) -> list[StoredDocument]:
+    def _rows_of(self, artifact: StoredDocuments, bucket: str) -> list[StoredDocument]:
         """Rows of another bucket; the last one is remembered, as moves come in flocks."""
-        if self._foreign is None or self._foreign[0] != bucket:
-            self._foreign = (bucket, self._artifact.read(bucket))
-        return self._foreign[1]
+        if self._foreign is None or self._foreign[0] is not artifact or self._foreign[1] != bucket:
+            self._foreign = (artifact, bucket, artifact.read(bucket))
+        return self._foreign[2]
 
     def _parse(self, outcome: DocumentsOutcome, pending: list[DocumentRecord], progress: Progress) -> None:
         failures: list[QuarantineEntry] = []

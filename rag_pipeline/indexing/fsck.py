@@ -62,7 +62,10 @@ class Fsck:
         reconcile: ReconcileStage,
         spec: IndexSpec,
         collection: CollectionRecord,
+        is_live: bool = True,
     ) -> None:
+        """``is_live``: the alias has to point at the collection."""
+        self._is_live = is_live
         self._ledger = ledger
         self._store = store
         self._vectors = vectors
@@ -170,7 +173,7 @@ class Fsck:
 
     def _check_alias(self, report: FsckReport) -> None:
         behind = self._store.resolve_alias(self._collection.alias)
-        if behind != self._collection.name:
+        if self._is_live and behind != self._collection.name:
             report.add("alias", self._collection.alias, f"points at {behind or 'nothing'}, not at {self._collection.name}")
         info = self._store.describe(self._collection.name)
         if info is not None and dict(info.metadata) != spec_values(self._spec):

@@ -74,6 +74,11 @@ def chunking_fingerprint(spec: IndexSpec, document_type: DocumentType) -> str:
     )
 
 
+def parsing_digest(spec: IndexSpec) -> str:
+    """Names the artifact of parsed documents: one for all collections whose parsers are the same."""
+    return fingerprint({str(kind): value for kind, value in spec.parsing.items()})
+
+
 def points_fingerprint(spec: IndexSpec) -> str:
     """What decides a stored point beyond its chunk and vector."""
     return fingerprint({"sparse": spec.sparse_model, "payload": spec.payload_version})

@@ -5,7 +5,7 @@ arrow leaves points that the next run finds equal or replaces; no document is ev
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rag_pipeline.errors import BackendRejectedError
@@ -34,8 +34,17 @@ class ReconcileStage:
     """Brings the points of a bucket in step with its chunks."""
 
     def __init__(
-        self, *, store: VectorStore, collection: str, spec: IndexSpec, vectors: VectorArtifact, sparse: SparseEncoder
+        self,
+        *,
+        store: VectorStore,
+        collection: str,
+        spec: IndexSpec,
+        vectors: VectorArtifact,
+        sparse: SparseEncoder,
+        guard: Callable[[], None] = lambda: None,
     ) -> None:
+        """``guard`` raises before a write that must not happen any more, because another writer took over."""
+        self._guard = guard
         self._store = store
         self._collection = collection
         self._points_fingerprint = points_fingerprint(spec)
@@ -59,10 +68,12 @@ class ReconcileStage:
         extra = sorted(present - desired.keys())
         progress.extend("collection", len(missing) + len(extra))
         for points in self._slices(chunks.bucket, missing):
+            self._guard()
             self._store.upsert(self._collection, points)
             progress.advance("collection", len(points))
         self._read_back(chunks.bucket, expected=present | desired.keys())
         if extra:
+            self._guard()
             self._store.delete(self._collection, extra)
             progress.advance("collection", len(extra))
             self._read_back(chunks.bucket, expected=set(desired))

@@ -1,56 +1,52 @@
-"""Which collection is being built, and when it goes live."""
+"""When a collection goes live, and how: complete, checked, switched in one step, read back, written down.
 
-from dataclasses import dataclass, replace
+A crash at any line leaves the alias where it was or where it should be, and the alias alone says who is live.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from rag_pipeline.errors import ReleaseBlockedError
-from rag_pipeline.indexing.identity import collection_name, space_fingerprint, spec_values
+from rag_pipeline.indexing.collections import record_spec, refuse
+from rag_pipeline.indexing.identity import set_digest
 from rag_pipeline.ports import Ledger, VectorStore
-from rag_pipeline.schema import CollectionLayout, CollectionRecord, IndexSpec
+from rag_pipeline.schema import CollectionRecord, CollectionState, GateReport, IndexSpec
+
+FIRST = "first release"
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What ``go_live`` decided."""
+    """What was decided about the alias."""
 
     collection: str
     previous: str | None
     is_switched: bool
     reason: str
-
-
-def find_target(ledger: Ledger, *, alias: str, spec: IndexSpec) -> CollectionRecord:
-    """The collection that this spec fills: the one of its vector space, or the next number. Nothing is written."""
-    space = space_fingerprint(spec.vector_space)
-    records = ledger.collections(alias)
-    same = [record for record in records if record.fingerprint == space]
-    if same:
-        return next((record for record in same if record.state == "live"), same[-1])
-    name = collection_name(alias, spec.vector_space, 1)
-    return CollectionRecord(name=name, alias=alias, fingerprint=space, state="building", spec=spec_values(spec))
-
-
-def open_target(ledger: Ledger, store: VectorStore, *, alias: str, spec: IndexSpec) -> CollectionRecord:
-    """The target, standing in the store. Bucket states of a collection that the store has lost are forgotten."""
-    record = find_target(ledger, alias=alias, spec=spec)
-    if store.describe(record.name) is None:
-        ledger.forget_bucket_states(record.name)
-        space = spec.vector_space
-        layout = CollectionLayout(dimension=space.dimension, distance=space.distance, metadata=spec_values(spec))
-        store.create_collection(record.name, layout)
-    if record not in ledger.collections(alias):
-        ledger.put_collection(record)
-    return record
+    gate: GateReport | None = None
 
 
 def go_live(ledger: Ledger, store: VectorStore, *, record: CollectionRecord, spec: IndexSpec, out_of_step: int) -> Release:
-    """Points the alias at a collection that is in step, and says what was decided.
+    """Points the alias at the first collection once it is in step; says of a live one that it is.
 
-    Raises ReleaseBlockedError, the live collection untouched, when buckets are out of step or points are missing.
+    Raises ReleaseBlockedError, the alias untouched, when buckets are out of step or points are missing.
     """
     previous = store.resolve_alias(record.alias)
+    if out_of_step and previous == record.name:
+        return Release(record.name, previous, is_switched=False, reason=f"live; {out_of_step} buckets are not in step yet")
+    finish(ledger, store, record=record, spec=spec, out_of_step=out_of_step)
+    if previous == record.name:
+        return Release(record.name, previous, is_switched=False, reason="already live")
+    return switch(ledger, store, record=record, kind="switch", content={"reason": FIRST})
+
+
+def finish(ledger: Ledger, store: VectorStore, *, record: CollectionRecord, spec: IndexSpec, out_of_step: int) -> None:
+    """Completes a collection: its points counted, its vector index built, its spec written down.
+
+    Raises ReleaseBlockedError when buckets are out of step or points are missing.
+    """
     if out_of_step:
-        if previous == record.name:
-            return Release(record.name, previous, is_switched=False, reason=f"live; {out_of_step} buckets are not in step yet")
         raise ReleaseBlockedError(
             f"{record.name} has {out_of_step} buckets out of step, 0 allowed; run rag index, or materialise them, then release"
         )
@@ -59,30 +55,53 @@ def go_live(ledger: Ledger, store: VectorStore, *, record: CollectionRecord, spe
     if stored != expected:
         raise ReleaseBlockedError(f"{record.name} holds {stored} points, {expected} expected; run rag fsck --repair")
     store.optimize(record.name)
-    _record_spec(ledger, store, record, spec)
-    if previous == record.name:
-        return Release(record.name, previous, is_switched=False, reason="already live")
+    record_spec(ledger, store, record, spec)
+
+
+def switch(ledger: Ledger, store: VectorStore, *, record: CollectionRecord, kind: str, content: Mapping[str, Any]) -> Release:
+    """Points the alias at the collection in one step, reads it back, and records the decision of this kind.
+
+    Raises StaleWriterError before, and ReleaseBlockedError after, where the alias is not this writer's.
+    """
+    previous = store.resolve_alias(record.alias)
+    ledger.check_writer()
     store.switch_alias(record.alias, record.name)
     if store.resolve_alias(record.alias) != record.name:
-        raise ReleaseBlockedError(f"alias {record.alias} does not point at {record.name} after the switch; run rag index again")
-    _record_switch(ledger, record, previous)
-    reason = "first release" if previous is None else "the vector space changed and its collection is complete"
-    return Release(record.name, previous, is_switched=True, reason=reason)
+        raise ReleaseBlockedError(f"alias {record.alias} does not point at {record.name} after the switch; run it again")
+    _record_states(ledger, record)
+    ledger.add_decision(kind, {"alias": record.alias, "from": previous, "to": record.name, **content})
+    return Release(record.name, previous, is_switched=previous != record.name, reason=str(content.get("reason", kind)))
 
 
-def _record_spec(ledger: Ledger, store: VectorStore, record: CollectionRecord, spec: IndexSpec) -> None:
-    values = spec_values(spec)
-    info = store.describe(record.name)
-    if info is not None and dict(info.metadata) != values:
-        store.set_metadata(record.name, values)
-    if dict(record.spec) != values:
-        ledger.put_collection(replace(record, spec=values, state=record.state))
+def switch_back(
+    ledger: Ledger, store: VectorStore, *, to: CollectionRecord, refused: CollectionRecord, reason: str, by: str
+) -> Release:
+    """The switch to the collection that was live before; the one that was behind the alias is refused."""
+    release = switch(ledger, store, record=to, kind="rollback", content={"reason": reason, "by": by})
+    refuse(ledger, replace(refused, state=CollectionState.REFUSED), reason)
+    return release
 
 
-def _record_switch(ledger: Ledger, record: CollectionRecord, previous: str | None) -> None:
+def content_digest(ledger: Ledger, collection: str) -> str:
+    """Digest of what the collection holds, by what the ledger last read back of each bucket."""
+    states = ledger.bucket_states(collection)
+    return set_digest(f"{bucket}\0{state.digest}\0{state.points}" for bucket, state in states.items())
+
+
+def gate_values(report: GateReport) -> dict[str, Any]:
+    """A gate's report as JSON values, for the ledger."""
+    return {
+        "collection": report.collection,
+        "live": report.live,
+        "content_digest": report.content_digest,
+        "passed": report.passed,
+        "checks": [asdict(check) for check in report.checks],
+    }
+
+
+def _record_states(ledger: Ledger, record: CollectionRecord) -> None:
     for other in ledger.collections(record.alias):
         if other.name == record.name:
-            ledger.put_collection(replace(other, state="live"))
-        elif other.state == "live":
-            ledger.put_collection(replace(other, state="retired"))
-    ledger.add_decision("switch", {"alias": record.alias, "from": previous, "to": record.name})
+            ledger.put_collection(replace(other, state=CollectionState.LIVE, reason=""))
+        elif other.state is CollectionState.LIVE:
+            ledger.put_collection(replace(other, state=CollectionState.RETIRED, reason=f"{record.name} took over"))

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from rag_pipeline.indexing.chunks import ChunksOutcome
 from rag_pipeline.indexing.embedding import embed_texts
 from rag_pipeline.indexing.identity import text_digest
 from rag_pipeline.ports import Embedder, Progress, VectorArtifact
-from rag_pipeline.schema import Chunk, Matrix
+from rag_pipeline.schema import Chunk, ChunkedDocument, Matrix
 
 
 @dataclass(slots=True)
@@ -27,6 +27,8 @@ class VectorsOutcome:
     tokens: int = 0
     """Tokens embedded now, padding left out."""
     padded_tokens: int = 0
+    is_complete: bool = True
+    """False when it was told to stop before every text had its vector; the next run goes on."""
     seconds: float = 0.0
 
 
@@ -41,7 +43,9 @@ class VectorStage:
         batch_tokens: int,
         is_normalized: bool,
         buckets: list[str],
+        after_batch: Callable[[], None] = lambda: None,
     ) -> None:
+        self._after_batch = after_batch
         self._artifact = artifact
         self._embedder = embedder
         self._batch_tokens = batch_tokens
@@ -50,7 +54,9 @@ class VectorStage:
         self._owners: dict[bytes, str] | None = None
         self._lock = threading.Lock()
 
-    def update(self, chunks: ChunksOutcome, progress: Progress) -> VectorsOutcome:
+    def update(
+        self, chunks: ChunksOutcome, progress: Progress, *, should_stop: Callable[[], bool] = lambda: False
+    ) -> VectorsOutcome:
         """Embeds every text that no bucket holds a vector of; each batch is kept before the next begins."""
         started = time.perf_counter()
         texts = {text_digest(chunk.embedded_text): chunk for row in chunks.rows.values() for chunk in row.chunks}
@@ -58,14 +64,16 @@ class VectorStage:
         missing = set(texts) - self._artifact.digests(chunks.bucket)
         if missing:
             missing -= self._copy_known(chunks.bucket, missing, outcome)
-            self._embed(chunks.bucket, {digest: texts[digest] for digest in sorted(missing)}, outcome, progress)
+            left = {digest: texts[digest] for digest in sorted(missing)}
+            self._embed(chunks.bucket, left, outcome, progress, should_stop)
+            outcome.is_complete = outcome.embedded == len(left)
         outcome.seconds = time.perf_counter() - started
         return outcome
 
-    def keep_only(self, chunks: ChunksOutcome) -> None:
-        """Compacts the artifact to the texts of the bucket."""
-        digests = {text_digest(chunk.embedded_text) for row in chunks.rows.values() for chunk in row.chunks}
-        self._artifact.retain(chunks.bucket, digests)
+    def keep_only(self, bucket: str, rows: Iterable[ChunkedDocument]) -> None:
+        """Compacts the artifact to the texts of these documents of the bucket."""
+        digests = {text_digest(chunk.embedded_text) for row in rows for chunk in row.chunks}
+        self._artifact.retain(bucket, digests)
 
     def _copy_known(self, bucket: str, missing: set[bytes], outcome: VectorsOutcome) -> set[bytes]:
         owners = self._known_owners()
@@ -91,7 +99,14 @@ class VectorStage:
                 self._owners = {digest: bucket for bucket, digests in held for digest in digests}
             return self._owners
 
-    def _embed(self, bucket: str, texts: dict[bytes, Chunk], outcome: VectorsOutcome, progress: Progress) -> None:
+    def _embed(
+        self,
+        bucket: str,
+        texts: dict[bytes, Chunk],
+        outcome: VectorsOutcome,
+        progress: Progress,
+        should_stop: Callable[[], bool],
+    ) -> None:
         if not texts:
             return
         digests = list(texts)
@@ -104,6 +119,7 @@ class VectorStage:
             self._artifact.append(bucket, batch, vectors)
             owners.update(dict.fromkeys(batch, bucket))
             progress.advance("embeddings", len(batch))
+            self._after_batch()
 
         report = embed_texts(
             [texts[digest].embedded_text for digest in digests],
@@ -112,6 +128,7 @@ class VectorStage:
             batch_tokens=self._batch_tokens,
             on_batch=keep,
             is_normalized=self._is_normalized,
+            should_stop=should_stop,
         )
         self._artifact.retain(bucket, self._artifact.digests(bucket))
         outcome.embedded, outcome.tokens, outcome.padded_tokens = report.texts, report.tokens, report.padded_tokens

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rag_pipeline.project import Project
-from rag_pipeline_tests.projects import check, dump, fresh_dump, index_once, open_project, write_settings
+from rag_pipeline_tests.projects import check, dump, embedder, fresh_dump, index_once, open_project, write_settings
 
 pytestmark = pytest.mark.deep
 PYTHON = Path("/usr/share/doc/python3.11/html")
@@ -72,7 +72,7 @@ def test_nothing_changed_is_nothing_done(project: Project) -> None:
 
 
 def test_all_changes_at_once_end_in_the_index_of_a_fresh_build(project: Project, tmp_path: Path) -> None:
-    embedded = project.embedder.embedded
+    embedded = embedder(project).embedded
     embedded.clear()
     folder = docs(project)
     pages = sorted((folder / "python" / "library").glob("*.html"))

@@ -52,6 +52,7 @@ def test_inventory_names_what_the_readme_promises(project: Project) -> None:
         "chunks",
         "embeddings",
         "collection",
+        "candidate_collection",
         "live_collection",
     }
     assert {key.name for key in graph.asset_check_keys} == {
@@ -59,6 +60,12 @@ def test_inventory_names_what_the_readme_promises(project: Project) -> None:
         "counts_add_up",
         "quarantine_share",
         "index_matches_ledger",
+        "index_freshness",
+        "candidate_fsck",
+        "candidate_retrieval",
+        "candidate_latency",
+        "candidate_canaries",
+        "candidate_neighbours",
     }
     assert graph.get(dg.AssetKey("chunks")).parent_keys == {dg.AssetKey("documents")}
     assert all(graph.get(key).owners and graph.get(key).description for key in graph.get_all_asset_keys())
@@ -78,7 +85,7 @@ def test_job_indexes_and_goes_live(project: Project, instance: dg.DagsterInstanc
 def test_checks_pass_after_a_run(project: Project, instance: dg.DagsterInstance) -> None:
     evaluations = run(project, instance).get_asset_check_evaluations()
     assert {e.check_name: e.passed for e in evaluations} == dict.fromkeys(
-        ("no_truncation", "counts_add_up", "quarantine_share", "index_matches_ledger"), True
+        ("no_truncation", "counts_add_up", "quarantine_share", "index_matches_ledger", "index_freshness"), True
     )
 
 

@@ -17,8 +17,9 @@ _WORD = re.compile(r"\w+")
 class HashEmbedder:
     """Sums of pseudo-random directions of words, of length 1; the same on every platform.
 
-    Every text has a vector of its own: one direction in twenty is that of the whole text. ``embedded`` keeps each text
-    that was embedded as a document, so that a test can say what was not embedded again.
+    Another ``salt`` makes another model of the same form. Every text has a vector of its own: one direction in twenty is
+    that of the whole text. ``embedded`` keeps each text that was embedded as a document, so that a test can say what was
+    not embedded again.
     """
 
     def __init__(
@@ -27,6 +28,7 @@ class HashEmbedder:
         *,
         document_prompt: str = "",
         query_prompt: str = "",
+        salt: str = "",
         max_words: int = 4096,
         max_batch_texts: int | None = None,
     ) -> None:
@@ -34,6 +36,7 @@ class HashEmbedder:
         self.embedded: list[str] = []
         self._document_prompt = document_prompt
         self._query_prompt = query_prompt
+        self._salt = salt
         self._max_words = max_words
         self._max_batch_texts = max_batch_texts
 
@@ -54,9 +57,9 @@ class HashEmbedder:
         words = _WORD.findall(text.casefold())
         if len(words) > self._max_words:
             raise TruncationError(f"a text has {len(words)} words, more than the {self._max_words} of the window")
-        total = 0.05 * _direction(f"text {text}", self.dimension)
+        total = 0.05 * _direction(f"{self._salt} text {text}", self.dimension)
         for word in words:
-            total = total + _direction(word, self.dimension)
+            total = total + _direction(self._salt + word, self.dimension)
         return (total / np.linalg.norm(total)).astype(np.float32)
 
 

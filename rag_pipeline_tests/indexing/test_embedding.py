@@ -23,12 +23,10 @@ class Stub:
 
     def __init__(self, make: Callable[[Matrix], Matrix]) -> None:
         self._make = make
-        self._random = np.random.default_rng(0)
+        self._hashes = HashEmbedder(self.dimension)
 
     def embed_documents(self, texts: Sequence[str]) -> Matrix:
-        rows = self._random.normal(size=(len(texts), self.dimension))
-        good = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-        return self._make(good)
+        return self._make(self._hashes.embed_documents(texts))
 
     def embed_query(self, text: str) -> Vector:
         vector: Vector = self.embed_documents([text])[0]
@@ -94,11 +92,13 @@ def test_what_was_handed_over_before_a_failure_stays() -> None:
 
     def fail_late(good: Matrix) -> Matrix:
         calls.append(len(good))
-        return good if len(calls) < 3 else good * np.float32(np.nan)
+        return good if len(calls) < 5 else good * np.float32(np.nan)
 
     with pytest.raises(BadVectorError):
         embed_texts(TEXTS, TOKENS, embedder=Stub(fail_late), batch_tokens=64, on_batch=lambda p, _: kept.extend(p))
-    assert len(kept) == sum(calls[:2])
+    first, *asked_again, second, _ = calls
+    assert asked_again == [1, 1]
+    assert len(kept) == first + second
 
 
 @pytest.mark.parametrize(
@@ -146,6 +146,14 @@ def test_a_constant_model_is_noticed_in_the_first_batch() -> None:
     assert kept == []
 
 
+@pytest.mark.parametrize("shuffle", [lambda good: good[::-1], lambda good: np.roll(good, 1, axis=0)], ids=["reversed", "shifted"])
+def test_a_model_that_mixes_up_its_answers_is_refused_before_anything_is_kept(shuffle: Callable[[Matrix], Matrix]) -> None:
+    kept: list[int] = []
+    with pytest.raises(BadVectorError, match="another vector alone"):
+        embed_texts(TEXTS, TOKENS, embedder=Stub(shuffle), batch_tokens=4096, on_batch=lambda p, _: kept.extend(p))
+    assert kept == []
+
+
 def test_equal_texts_may_share_a_vector() -> None:
     report = embed_texts(["same"] * 9, [3] * 9, embedder=HashEmbedder(), batch_tokens=64, on_batch=lambda p, _: None)
     assert report.texts == 9
@@ -171,7 +179,7 @@ def test_batches_that_do_not_fit_are_halved(limit: int) -> None:
     )
     assert np.array_equal(np.stack([rows[n] for n in range(len(TEXTS))]), HashEmbedder().embed_documents(TEXTS))
     assert report.halvings > 0
-    assert len(embedder.embedded) == len(TEXTS)
+    assert len(embedder.embedded) == len(TEXTS) + (2 if limit > 1 else 0)  # both ends of the first batch are asked again
 
 
 def test_a_size_that_did_not_fit_is_not_tried_again() -> None:

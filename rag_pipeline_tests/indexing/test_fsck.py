@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rag_pipeline.operations.progress import SILENT
 from rag_pipeline.project import Project
 from rag_pipeline.schema import Point, StoredPoint
 from rag_pipeline_tests.fakes.parser import FakeParser
-from rag_pipeline_tests.projects import SilentProgress, article, check, dump, fill, go_on, open_project, write_settings
+from rag_pipeline_tests.projects import article, check, dump, fill, go_on, open_project, write_settings
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_damage_is_found_and_repaired(project: Project, kind: str, damage: Calla
     damage(project)
     report = check(project)
     assert kind in report.by_kind()
-    project.fsck().repair(report)
+    project.target_parts().fsck().repair(report)
     go_on(project)
     assert check(project).findings == []
     assert dump(project) == before
@@ -96,7 +97,7 @@ def test_lost_artifacts_are_found_and_made_again(project: Project, tmp_path: Pat
     for file in (tmp_path / ".rag" / "artifacts" / "embeddings").rglob("*.parquet"):
         file.unlink()
     assert set(check(project).by_kind()) == {"vector_artifact"}
-    project.fsck().repair(check(project))
+    project.target_parts().fsck().repair(check(project))
     go_on(project)
     assert check(project).findings == []
     assert dump(project) == before
@@ -112,7 +113,7 @@ def test_alias_that_points_nowhere_is_found(project: Project, tmp_path: Path) ->
 
 def test_edit_that_no_run_has_seen_is_out_of_step_after_its_scan(project: Project) -> None:
     fill(project.settings.root / "docs", {"topic0.md": article("topic0 again")})
-    project.scan(approve_deletes=False, progress=SilentProgress())
+    project.scan(approve_deletes=False, progress=SILENT)
     assert {"out_of_step", "stale"} <= set(check(project).by_kind())
 
 

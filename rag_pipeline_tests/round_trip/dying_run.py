@@ -6,13 +6,14 @@ What the embedder was asked for goes to LOG, a line each, so that a test can cou
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rag_pipeline.schema import Matrix
+from rag_pipeline.project import Project
+from rag_pipeline.schema import Matrix, Vector
 from rag_pipeline_tests.fakes.embedder import HashEmbedder
-from rag_pipeline_tests.projects import index_once, open_project
+from rag_pipeline_tests.projects import embedder_of, index_once, open_project
 
 PLACES = (
     "document_artifact.append",
@@ -24,17 +25,24 @@ PLACES = (
 )
 
 
-class LoggedEmbedder(HashEmbedder):
-    """Writes every text down before it is embedded."""
+class LoggedEmbedder:
+    """Writes every text down before another embedder gets it."""
 
-    def __init__(self, dimension: int, log: Path) -> None:
-        super().__init__(dimension)
+    def __init__(self, inner: HashEmbedder, log: Path) -> None:
+        self.dimension = inner.dimension
+        self._inner = inner
         self._log = log
 
     def embed_documents(self, texts: Sequence[str]) -> Matrix:
         with self._log.open("a") as log:
             log.writelines(text.replace("\n", " ") + "\n" for text in texts)
-        return super().embed_documents(texts)
+        return self._inner.embed_documents(texts)
+
+    def embed_query(self, text: str) -> Vector:
+        return self._inner.embed_query(text)
+
+    def describe(self) -> Mapping[str, Any]:
+        return self._inner.describe()
 
 
 def die_at(part: Any, method: str, *, call: int, is_after: bool) -> None:
@@ -54,13 +62,24 @@ def die_at(part: Any, method: str, *, call: int, is_after: bool) -> None:
     setattr(part, method, dying)
 
 
+def part_of(project: Project, name: str) -> Any:
+    """The ledger, the store, or an artifact of the collection that is filled."""
+    parts = project.target_parts()
+    return {
+        "ledger": project.ledger,
+        "store": project.store,
+        "document_artifact": parts.documents,
+        "vector_artifact": parts.vectors,
+    }[name]
+
+
 def main() -> None:
     settings, place, call, moment, log = sys.argv[1:]
     project = open_project(Path(settings))
-    project.__dict__["embedder"] = LoggedEmbedder(project.facts.dimension, Path(log))
+    project.models.open = lambda facts, space: LoggedEmbedder(embedder_of(space), Path(log))
     if place != "nowhere":
         part, method = place.split(".")
-        die_at(getattr(project, part), method, call=int(call), is_after=moment == "after")
+        die_at(part_of(project, part), method, call=int(call), is_after=moment == "after")
     index_once(project)
     project.close()
 

@@ -11,6 +11,7 @@ from rag_pipeline_tests.projects import (
     article,
     check,
     dump,
+    embedder,
     fill,
     fresh_dump,
     index_once,
@@ -27,7 +28,7 @@ def project(tmp_path: Path) -> Project:
     fill(tmp_path / "docs", docs)
     project = open_project(file)
     index_once(project)
-    project.embedder.embedded.clear()
+    embedder(project).embedded.clear()
     yield project
     project.close()
 
@@ -64,7 +65,7 @@ def test_edit_embeds_only_the_changed_text(project: Project, tmp_path: Path) -> 
     file.write_text(file.read_text().replace("sentence 1", "another sentence"))
     _, report = index_once(project)
     assert report.parsed == 1
-    assert all("another sentence" in text for text in project.embedder.embedded)
+    assert all("another sentence" in text for text in embedder(project).embedded)
     assert check(project).findings == []
     assert_equals_fresh_build(project, tmp_path)
 

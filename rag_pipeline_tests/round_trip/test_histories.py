@@ -92,8 +92,8 @@ class Histories(RuleBasedStateMachine):
         crasher.wrap(project.store, "store.upsert", "upsert")
         crasher.wrap(project.store, "store.delete", "delete")
         crasher.wrap(project.ledger, "ledger.put_bucket_state", "put_bucket_state")
-        crasher.wrap(project.document_artifact, "documents.append", "append")
-        crasher.wrap(project.vector_artifact, "vectors.append", "append")
+        crasher.wrap(project.target_parts().documents, "documents.append", "append")
+        crasher.wrap(project.target_parts().vectors, "vectors.append", "append")
         crasher.armed = (place, is_after)
         try:
             index_once(project)

@@ -9,22 +9,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator, model_validator
 
 from rag_pipeline.errors import SettingsError
 from rag_pipeline.indexing.chunking.rules import ChunkingSettings
 from rag_pipeline.schema import ModelFacts
+from rag_pipeline.settings.release import ReleaseSettings
+from rag_pipeline.settings.section import Section
 
 DEFAULT_FILE = "rag_pipeline.yaml"
 ENVIRONMENT_PREFIX = "RAG__"
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SourceSettings(_Section):
+class SourceSettings(Section):
     """A root of documents."""
 
     name: str = Field(pattern=NAME_PATTERN, description="Short name. Part of every document's id, so renaming it re-indexes it.")
@@ -46,7 +44,7 @@ class SourceSettings(_Section):
     )
 
 
-class EmbeddingSettings(_Section):
+class EmbeddingSettings(Section):
     """The model that turns texts into vectors."""
 
     model: str = Field(
@@ -57,6 +55,11 @@ class EmbeddingSettings(_Section):
     )
     max_tokens: int = Field(
         default=512, ge=16, description="Tokens. The model's window; no chunk may be larger, none is ever cut."
+    )
+    dimension: int | None = Field(
+        default=None,
+        ge=8,
+        description="Numbers of a vector that are kept, for models made to be cut short (Matryoshka); default: all of them.",
     )
     document_prompt: str = Field(default="", description="Set before a document's text where a model wants it, e.g. `passage: `.")
     query_prompt: str = Field(default="", description="Set before a question where a model wants it, e.g. `query: `.")
@@ -79,7 +82,7 @@ class EmbeddingSettings(_Section):
     timeout_s: float = Field(default=60, gt=0, description="Seconds for one request to the endpoint.")
 
 
-class ParsingSettings(_Section):
+class ParsingSettings(Section):
     """Limits of the processes that parse."""
 
     workers: int | None = Field(default=None, ge=1, description="Child processes; default: one for each CPU core.")
@@ -90,7 +93,7 @@ class ParsingSettings(_Section):
     )
 
 
-class EdgeStoreSettings(_Section):
+class EdgeStoreSettings(Section):
     """Qdrant inside this process: one folder, one process at a time."""
 
     kind: Literal["edge"] = Field(default="edge", description="The embedded engine.")
@@ -98,7 +101,7 @@ class EdgeStoreSettings(_Section):
     lock_wait_s: float = Field(default=60, ge=0, description="Seconds to wait for another process that holds the store.")
 
 
-class ServerStoreSettings(_Section):
+class ServerStoreSettings(Section):
     """A Qdrant server. The key comes from `QDRANT_API_KEY`."""
 
     kind: Literal["server"] = Field(description="A server or cluster.")
@@ -115,14 +118,14 @@ class ServerStoreSettings(_Section):
 StoreSettings = Annotated[EdgeStoreSettings | ServerStoreSettings, Field(discriminator="kind")]
 
 
-class DeleteBrakeSettings(_Section):
+class DeleteBrakeSettings(Section):
     """An empty listing is not a deletion: above both limits deletions wait for `rag index --approve-deletes`."""
 
     max_share: float = Field(default=0.2, ge=0, le=1, description="Share of a source's documents that may vanish in one scan.")
     max_documents: int = Field(default=50, ge=0, description="Number of a source's documents that may vanish in one scan.")
 
 
-class QuarantineSettings(_Section):
+class QuarantineSettings(Section):
     """What a share of unreadable documents means."""
 
     fail_share: float = Field(
@@ -133,7 +136,7 @@ class QuarantineSettings(_Section):
     )
 
 
-class RetrievalSettings(_Section):
+class RetrievalSettings(Section):
     """How a question is answered."""
 
     limit: int = Field(default=5, ge=1, le=1000, description="Hits returned.")
@@ -166,14 +169,22 @@ class RetrievalSettings(_Section):
     )
 
 
-class ScheduleSettings(_Section):
+class ScheduleSettings(Section):
     """When runs start by themselves."""
 
     nightly: str = Field(default="0 2 * * *", description="Cron line, UTC, of the full reconcile.")
+    fsck: str = Field(default="0 4 * * *", description="Cron line, UTC, of the check of every stored point.")
+    fresh_hours: float = Field(
+        default=26, gt=0, description="Hours after which the check `index_freshness` fails when nobody looked at the sources."
+    )
+    freshness: str = Field(
+        default="45 * * * *", description="Cron line, UTC, of the check that the index still follows its sources."
+    )
+    retention: str = Field(default="30 * * * *", description="Cron line, UTC, of dropping what is past its grace time.")
     sensor_interval_s: int = Field(default=30, ge=5, description="Seconds between two looks at the sources.")
 
 
-class Settings(_Section):
+class Settings(Section):
     """What the index should be, and where it lives."""
 
     alias: str = Field(default="docs", pattern=NAME_PATTERN, description="The one name that readers use.")
@@ -198,6 +209,7 @@ class Settings(_Section):
     delete_brake: DeleteBrakeSettings = Field(default=DeleteBrakeSettings(), description="Guard against mass deletion.")
     quarantine: QuarantineSettings = Field(default=QuarantineSettings(), description="Tolerance for unreadable documents.")
     retrieval: RetrievalSettings = Field(default=RetrievalSettings(), description="How questions are answered.")
+    release: ReleaseSettings = Field(default=ReleaseSettings(), description="How a new index takes over.")
     schedule: ScheduleSettings = Field(default=ScheduleSettings(), description="When runs start.")
 
     _root: Path = PrivateAttr(default_factory=Path.cwd)
@@ -266,6 +278,12 @@ def check_model_fits(settings: Settings, facts: ModelFacts) -> None:
             f"embedding.max_tokens: {settings.embedding.max_tokens} is more than the {facts.max_positions} tokens that "
             f"{facts.model} can take; lower it to {facts.max_positions}, and chunking sizes with it "
             "(below 512 set chunking.allow_unusual_sizes: true)"
+        )
+    dimension = settings.embedding.dimension
+    if dimension is not None and dimension > facts.dimension:
+        raise SettingsError(
+            f"embedding.dimension: {dimension} is more than the {facts.dimension} numbers that {facts.model} makes; "
+            "lower it, or leave it out"
         )
 
 

@@ -1,0 +1,103 @@
+"""The answer of ``rag plan``."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from rag_pipeline.cli.tables import show_rows
+from rag_pipeline.indexing.plan import ASSUMED_TOKENS_PER_S, Plan
+from rag_pipeline.indexing.reports import DOCUMENT_COUNTS
+from rag_pipeline.operations.plan import ReleasePlan, WholePlan
+
+MIB = 2**20
+
+
+def plan_values(whole: WholePlan) -> dict[str, Any]:
+    """The JSON: what ``rag index`` would do, and under ``release`` what ``rag reindex`` would."""
+    scan = whole.index.scan
+    counts = scan.counts if scan else None
+    return {
+        **_work(whole.index, whole.tokens_per_s),
+        "documents": {
+            **({name: getattr(counts, name) for name in DOCUMENT_COUNTS} if counts else {}),
+            "parse": whole.index.parse,
+            "chunk": whole.index.chunk,
+        },
+        "tokens_per_s": whole.tokens_per_s or ASSUMED_TOKENS_PER_S,
+        "is_rate_measured": whole.tokens_per_s is not None,
+        "rate_of": whole.rate_of,
+        "changes": whole.changes,
+        "strategy": "candidate" if whole.release else "in_place" if whole.is_in_place else None,
+        "release": _release_values(whole.release, whole.tokens_per_s) if whole.release else None,
+        "problems": [str(error) for error in scan.errors] if scan else [],
+    }
+
+
+def show_plan(console: Console, values: Mapping[str, Any]) -> None:
+    """What would be done, for people."""
+    show_rows(console, list(values["documents"]), [list(values["documents"].values())])
+    for line in values["changes"]:
+        console.print(f"settings changed: {escape(line)}")
+    if not values["buckets"]:
+        console.print("rag index has nothing to do: the live index is in step")
+    else:
+        console.print(f"rag index: {_work_line(values, values)}")
+    _show_reasons(console, values)
+    if values["release"]:
+        _show_release(console, values["release"], values)
+    for problem in values["problems"]:
+        console.print(f"[yellow]{escape(problem)}[/yellow]")
+
+
+def _work(plan: Plan, tokens_per_s: float | None) -> dict[str, Any]:
+    return {
+        "documents": {"parse": plan.parse, "chunk": plan.chunk},
+        "chunks": {"embed": plan.embed},
+        "points": {"upsert": plan.upsert, "delete": plan.delete},
+        "tokens": plan.tokens,
+        "minutes": round(plan.minutes(tokens_per_s), 2),
+        "is_estimate": plan.is_estimate,
+        "buckets": plan.buckets,
+        "reasons": dict(plan.reasons.most_common()),
+    }
+
+
+def _release_values(release: ReleasePlan, tokens_per_s: float | None) -> dict[str, Any]:
+    return {
+        "collection": release.collection,
+        **_work(release.plan, tokens_per_s),
+        "store_memory_mb": round(release.space.memory_bytes / MIB, 1),
+        "disk_mb": round(release.space.disk_bytes / MIB, 1),
+        "free_mb": round(release.free_bytes / MIB, 1) if release.free_bytes is not None else None,
+        "refusal": release.refusal,
+    }
+
+
+def _work_line(work: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+    about = "about " if work["is_estimate"] else ""
+    measured = f"measured with {values['rate_of']}" if values["is_rate_measured"] else "assumed, none measured yet"
+    return (
+        f"{work['documents']['parse']} documents to parse, {work['documents']['chunk']} to cut, "
+        f"{about}{work['chunks']['embed']} chunks to embed, {about}{work['tokens']} tokens: {work['minutes']} minutes "
+        f"at {values['tokens_per_s']:.0f} tokens/s ({measured}); "
+        f"+{work['points']['upsert']} -{work['points']['delete']} points in {work['buckets']} buckets"
+    )
+
+
+def _show_release(console: Console, release: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    console.print(f"rag reindex builds {release['collection']} beside the live index: {_work_line(release, values)}")
+    free = f"{release['free_mb']:.0f} MiB are free" if release["free_mb"] is not None else "the server does not tell what is free"
+    console.print(
+        f"  it needs about {release['disk_mb']:.0f} MiB of disk and {release['store_memory_mb']:.0f} MiB of the store's "
+        f"memory; {free}"
+    )
+    _show_reasons(console, release)
+    if release["refusal"]:
+        console.print(f"[yellow]refused before: {escape(release['refusal'])}; rag reindex --force builds it again[/yellow]")
+
+
+def _show_reasons(console: Console, work: Mapping[str, Any]) -> None:
+    for reason, number in work["reasons"].items():
+        console.print(f"  {number} x {reason}")

@@ -1,0 +1,141 @@
+"""Whether a candidate may go live: everything stored is compared, and what it finds is compared with what live finds."""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from rag_pipeline.errors import RagPipelineError
+from rag_pipeline.evaluation.gate_checks import check_canaries, check_latency, check_neighbours, check_retrieval
+from rag_pipeline.evaluation.golden_set import Question, known_items, load_questions
+from rag_pipeline.indexing.fsck import FsckReport
+from rag_pipeline.indexing.identity import fingerprint
+from rag_pipeline.indexing.release import content_digest, gate_values
+from rag_pipeline.ports import Progress
+from rag_pipeline.project import Project
+from rag_pipeline.schema import CollectionRecord, GateCheck, GateReport, Hit, IndexSpec
+
+GATE = "gate"
+SHOWN_FINDINGS = 20
+KNOWN_ITEMS = 60
+PROBES = 30
+NEIGHBOURS = 10
+PROBE_LENGTH = 200
+"""Characters: far below the window of any model."""
+
+Search = Callable[[str], list[Hit]]
+
+
+def judge(
+    project: Project, candidate: CollectionRecord, spec: IndexSpec, live: CollectionRecord | None, progress: Progress
+) -> GateReport:
+    """What the gate says of this content of the candidate; written down. What passed once is not judged again."""
+    digest = fingerprint(
+        {"content": content_digest(project.ledger, candidate.name), "by": _criteria(project), "live": _name(live)}
+    )
+    known = find_verdict(project, candidate.name)
+    if known is not None and known.content_digest == digest and known.passed:
+        return known
+    checks = [_check_everything(project, candidate, spec, progress)]
+    if checks[0].passed:  # what is not even there cannot be searched
+        checks += _check_answers(project, candidate, live)
+    report = GateReport(candidate.name, _name(live), digest, tuple(checks))
+    project.ledger.add_decision(GATE, gate_values(report))
+    return report
+
+
+def find_verdict(project: Project, collection: str) -> GateReport | None:
+    """The newest report of a gate on this collection."""
+    for decision in project.ledger.decisions(kind=GATE, limit=50):
+        values = decision.content
+        if values.get("collection") == collection:
+            checks = tuple(GateCheck(**check) for check in values["checks"])
+            return GateReport(collection, values.get("live"), values["content_digest"], checks)
+    return None
+
+
+def check_whole(project: Project, record: CollectionRecord, spec: IndexSpec, *, is_live: bool, progress: Progress) -> FsckReport:
+    """The fsck of one collection under its spec."""
+    return project.parts(record, spec).fsck(is_live=is_live).check(project.buckets, progress)
+
+
+def load_canaries(project: Project) -> list[Question]:
+    """Questions whose documents must be found; empty where none are set."""
+    path = project.settings.release.canaries
+    return load_questions(Path(project.settings.resolve(path))) if path else []
+
+
+def search_by(project: Project, collection: str) -> Search:
+    """Searches one physical collection, with its own model, as a reader's question would."""
+    searcher, limit = project.searcher(), project.settings.release.limit
+    return lambda question: searcher.search_in(collection, question, limit=limit)
+
+
+def _check_everything(project: Project, candidate: CollectionRecord, spec: IndexSpec, progress: Progress) -> GateCheck:
+    try:
+        report = check_whole(project, candidate, spec, is_live=False, progress=progress)
+    except RagPipelineError as error:
+        return GateCheck("fsck", False, f"{candidate.name} cannot be read: {error}", {})
+    kinds = ", ".join(f"{number} {kind}" for kind, number in report.by_kind().items())
+    summary = f"{len(report.findings)} findings ({kinds}), 0 allowed" if kinds else f"{report.points} points equal the artifacts"
+    shown = [{"kind": f.kind, "subject": f.subject, "detail": f.detail} for f in report.findings[:SHOWN_FINDINGS]]
+    evidence: dict[str, Any] = {
+        "documents": report.documents,
+        "points": report.points,
+        "findings": report.by_kind(),
+        "first": shown,
+    }
+    return GateCheck("fsck", not report.findings, summary, evidence)
+
+
+def _check_answers(project: Project, candidate: CollectionRecord, live: CollectionRecord | None) -> Iterator[GateCheck]:
+    limits = project.settings.release
+    new, old = search_by(project, candidate.name), search_by(project, live.name) if live else None
+    questions, is_weak = _questions(project, candidate.name)
+    yield check_retrieval(
+        questions, new, old, limit=limits.limit, max_drop=limits.max_drop, min_recall=limits.min_recall, is_weak=is_weak
+    )
+    if live is not None and old is not None:
+        yield check_latency(questions, new, old, factor=limits.latency_factor, ok_ms=limits.latency_ok_ms)
+    yield check_canaries(load_canaries(project), new, limit=limits.limit)
+    if is_weak and live is not None:
+        yield _check_neighbours(project, candidate.name, live.name)
+
+
+def _questions(project: Project, collection: str) -> tuple[list[Question], bool]:
+    """The golden set, or questions made from headings, and whether they are only that."""
+    golden = project.settings.release.golden_set
+    if golden:
+        return load_questions(Path(project.settings.resolve(golden))), False
+    return known_items((point.payload for point in project.store.scroll(collection)), limit=KNOWN_ITEMS), True
+
+
+def _check_neighbours(project: Project, candidate: str, live: str) -> GateCheck:
+    """Compares what stands near the same texts in both collections."""
+    texts = [str(point.payload.get("text", ""))[:PROBE_LENGTH] for point in islice(project.store.scroll(candidate), PROBES)]
+    return check_neighbours(
+        texts, _neighbours(project, candidate), _neighbours(project, live), min_overlap=project.settings.release.min_overlap
+    )
+
+
+def _neighbours(project: Project, collection: str) -> Callable[[str], set[str]]:
+    """Documents near a text, by meaning alone."""
+    searcher = project.searcher()
+
+    def near(text: str) -> set[str]:
+        hits = searcher.search_in(collection, text, mode="dense", limit=NEIGHBOURS)
+        return {str(hit.payload.get("document_id")) for hit in hits}
+
+    return near
+
+
+def _criteria(project: Project) -> dict[str, Any]:
+    """What else decides a verdict: other questions or limits judge anew."""
+    limits = project.settings.release
+    files = [project.settings.resolve(path) for path in (limits.golden_set, limits.canaries) if path]
+    stats = [(file, Path(file).stat().st_mtime_ns) for file in files if Path(file).exists()]
+    return {"limits": limits.model_dump(mode="json", exclude={"mode", "grace_hours"}), "files": stats}
+
+
+def _name(record: CollectionRecord | None) -> str | None:
+    return record.name if record else None

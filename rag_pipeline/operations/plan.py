@@ -1,0 +1,105 @@
+"""What an index run and a reindex would do, and what a second collection would need."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from rag_pipeline.indexing.collections import Collections
+from rag_pipeline.indexing.plan import DryLedger, Plan
+from rag_pipeline.operations.progress import SILENT
+from rag_pipeline.ports import Ledger
+from rag_pipeline.project import Project
+from rag_pipeline.schema import IndexSpec
+
+GRAPH_FACTOR = 1.5
+"""Memory of vectors with their graph over the vectors alone; Qdrant's own rule of thumb (its capacity planning guide)."""
+NUMBER_BYTES = 4
+PAYLOAD_BYTES = 3_000
+"""Of a point where none is stored yet: text, context, indexes and the sparse vector."""
+ASSUMED_CHUNK_TOKENS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What a second collection needs."""
+
+    points: int
+    memory_bytes: int
+    """In the store, for vectors and graph."""
+    disk_bytes: int
+    """Collection and vector artifact."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasePlan:
+    """What would be built beside the live collection."""
+
+    collection: str
+    plan: Plan
+    space: Space
+    free_bytes: int | None
+    refusal: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WholePlan:
+    """What ``rag index`` and ``rag reindex`` would do."""
+
+    index: Plan
+    changes: list[str]
+    """Lines that say which stages rerun for which documents."""
+    is_in_place: bool
+    release: ReleasePlan | None
+    tokens_per_s: float | None
+    rate_of: str
+    """The model whose measured rate is used."""
+
+
+def make_plan(project: Project) -> WholePlan:
+    """What would be done and why. Sources are scanned, stored documents cut; nothing is written."""
+    ledger: Any = DryLedger(project.ledger)
+    scan = project.scan(approve_deletes=False, progress=SILENT, ledger=ledger)
+    chosen = project.collections()
+    index = _plan_of(project, ledger, chosen, chosen.target_spec, is_candidate=False)
+    index.scan = scan
+    release = _plan_release(project, ledger, chosen)
+    spec = project.spec if release else chosen.target_spec
+    rate, rate_of = _rate(project, spec, chosen)
+    is_in_place = bool(chosen.change) and release is None
+    return WholePlan(index, chosen.change.describe(), is_in_place, release, rate, rate_of)
+
+
+def estimate_space(project: Project, chosen: Collections) -> Space:
+    """What the candidate needs, by the number of points that are live now."""
+    live = chosen.live.name if chosen.live else chosen.target.name
+    points = sum(state.points for state in project.ledger.bucket_states(live).values())
+    return _space(points, project.spec.vector_space.dimension)
+
+
+def _space(points: int, dimension: int) -> Space:
+    vectors = points * dimension * NUMBER_BYTES
+    memory = int(vectors * GRAPH_FACTOR)
+    return Space(points, memory, disk_bytes=memory + vectors + points * PAYLOAD_BYTES)
+
+
+def _plan_of(project: Project, ledger: Ledger, chosen: Collections, spec: IndexSpec, *, is_candidate: bool) -> Plan:
+    record = chosen.candidate if is_candidate and chosen.candidate else chosen.target
+    parts = project.parts(record, spec, ledger)
+    return parts.planner().plan(parts.build().stale_buckets(project.buckets))
+
+
+def _plan_release(project: Project, ledger: Ledger, chosen: Collections) -> ReleasePlan | None:
+    if chosen.candidate is None:
+        return None
+    plan = _plan_of(project, ledger, chosen, project.spec, is_candidate=True)
+    points = plan.upsert - plan.delete + sum(s.points for s in ledger.bucket_states(chosen.candidate.name).values())
+    space = _space(points, project.spec.vector_space.dimension)
+    return ReleasePlan(chosen.candidate.name, plan, space, project.store.free_bytes(), chosen.refusal)
+
+
+def _rate(project: Project, spec: IndexSpec, chosen: Collections) -> tuple[float | None, str]:
+    """The measured rate of this model, else that of the model in use."""
+    for candidate in (spec, chosen.target_spec):
+        rate = project.tokens_per_s(candidate)
+        if rate is not None:
+            return rate, candidate.vector_space.model
+    return None, spec.vector_space.model

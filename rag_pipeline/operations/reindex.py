@@ -1,0 +1,180 @@
+"""Builds the candidate beside the live collection, in slices, so that the live one follows the sources meanwhile.
+
+A slice holds the writer lock for about ``release.follow_interval_s``; between two slices other writers get their turn. Every
+batch of vectors is kept, so a run that is paused, cancelled or killed costs at most the batch in flight.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from rag_pipeline.errors import ReleaseBlockedError
+from rag_pipeline.indexing.build import BuildReport, merge_reports
+from rag_pipeline.indexing.collections import Collections, forget_refusal, settle, start_candidate
+from rag_pipeline.operations.follow import follow_live
+from rag_pipeline.operations.plan import Space, estimate_space
+from rag_pipeline.ports import Progress
+from rag_pipeline.project import Project
+from rag_pipeline.schema import CollectionRecord, CollectionState
+
+PAUSE_KEY = "reindex_paused"
+TURN_S = 0.5
+"""Seconds between two slices: others poll the writer lock five times a second."""
+LOOK_S = 2.0
+"""Seconds between two looks at the pause flag while a slice works."""
+LOOK_SHARE = 10.0
+"""A look at the sources may take one part in so many of the time."""
+LOG_S = 60.0
+
+
+@dataclass(slots=True)
+class ReindexReport:
+    """What one run did to the candidate."""
+
+    candidate: CollectionRecord | None
+    """None when the settings ask for nothing that needs one."""
+    build: BuildReport = field(default_factory=BuildReport)
+    is_complete: bool = False
+    """Every bucket of the index is in step, not only those of this run."""
+    is_paused: bool = False
+    problems: list[str] = field(default_factory=list)
+    """What the live collection could not take meanwhile."""
+    slices: int = 0
+    follow_at_s: float = 0.0
+    """When the sources are looked at again."""
+
+
+def reindex(
+    project: Project,
+    buckets: Sequence[str],
+    *,
+    force: bool = False,
+    progress: Progress,
+    say: Callable[[str], None] = lambda _: None,
+) -> ReindexReport:
+    """What was built of the candidate that the settings ask for.
+
+    Raises ReleaseBlockedError when this spec was refused before and ``force`` is not set, or the second collection does not fit.
+    """
+    outcome = ReindexReport(candidate=None)
+    say_sometimes = _Throttle(say)
+    chosen = _begin(project, force=force)
+    if chosen.candidate is None:
+        return outcome
+    while not (outcome.is_paused or _is_done(project, buckets, outcome)):
+        if outcome.slices:
+            time.sleep(TURN_S)
+        _work_one_slice(project, buckets, outcome, progress)
+        if outcome.problems:
+            say_sometimes("; ".join(dict.fromkeys(outcome.problems)))
+    if outcome.candidate is not None:
+        outcome.is_complete = not project.parts(outcome.candidate).build().stale_buckets(project.buckets)
+    return outcome
+
+
+def pause_reindex(project: Project, *, is_paused: bool) -> None:
+    """Asks a running reindex to stop at its next batch, and sensors not to start one; or takes that back."""
+    project.ledger.set_meta(PAUSE_KEY, "yes" if is_paused else "")
+
+
+def is_reindex_paused(project: Project) -> bool:
+    """Whether somebody asked for a pause."""
+    return bool(project.ledger.meta(PAUSE_KEY))
+
+
+def _begin(project: Project, *, force: bool) -> Collections:
+    """The collections, once nothing speaks against starting."""
+    chosen = project.collections()
+    if chosen.candidate is None:
+        return chosen
+    if force:
+        with project.writer_lock():
+            forget_refusal(project.ledger, project.settings.alias, project.spec)
+    elif chosen.refusal is not None:
+        raise ReleaseBlockedError(
+            f"these settings were refused before: {chosen.refusal}; change them, or build them again with rag reindex --force"
+        )
+    _check_space(project, estimate_space(project, chosen))
+    return chosen
+
+
+def _check_space(project: Project, space: Space) -> None:
+    free = project.store.free_bytes()
+    if free is None:
+        return  # a server does not tell; the plan says what it will need
+    floor = project.settings.release.min_free_gb * 2**30
+    if free - space.disk_bytes < floor:
+        raise ReleaseBlockedError(
+            f"the second collection needs about {space.disk_bytes / 2**30:.2f} GiB and {floor / 2**30:.2f} GiB must stay "
+            f"free, but {free / 2**30:.2f} GiB are free; free some space, or lower release.min_free_gb"
+        )
+
+
+def _is_done(project: Project, buckets: Sequence[str], outcome: ReindexReport) -> bool:
+    return outcome.candidate is not None and not project.parts(outcome.candidate).build().stale_buckets(buckets)
+
+
+def _work_one_slice(project: Project, buckets: Sequence[str], outcome: ReindexReport, progress: Progress) -> None:
+    stop = _Deadline(project)
+    with project.writer_lock():
+        settle(project.ledger, project.store, alias=project.settings.alias)
+        _follow(project, outcome, progress)
+        chosen = project.collections()
+        if chosen.candidate is None:
+            raise ReleaseBlockedError("another run released or changed the candidate meanwhile; see rag status")
+        outcome.candidate = start_candidate(project.ledger, project.store, chosen.candidate, project.spec)
+        parts = project.parts(outcome.candidate, project.spec)
+        report = parts.build().run(buckets, progress=progress, should_stop=stop)
+        outcome.build = merge_reports(outcome.build, report)
+        outcome.slices += 1
+        outcome.is_paused = stop.is_paused
+        if not parts.build().stale_buckets(project.buckets):
+            outcome.candidate = _note_caught_up(project, outcome.candidate)
+            parts.build().compact(project.buckets)
+        project.remember_rate(report, project.spec)
+
+
+def _follow(project: Project, outcome: ReindexReport, progress: Progress) -> None:
+    """One look at the sources, if that is due: a listing that takes long is not repeated in every slice."""
+    started_s = time.monotonic()
+    if started_s >= outcome.follow_at_s:
+        outcome.problems = follow_live(project, progress=progress)
+        outcome.follow_at_s = started_s + LOOK_SHARE * (time.monotonic() - started_s)
+
+
+def _note_caught_up(project: Project, record: CollectionRecord) -> CollectionRecord:
+    if record.state is CollectionState.BUILDING:
+        project.store.optimize(record.name)
+        record = replace(record, state=CollectionState.CAUGHT_UP)
+        project.ledger.put_collection(record)
+    return record
+
+
+class _Deadline:
+    """True when a slice is over, or somebody asked for a pause."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._ends_s = time.monotonic() + project.settings.release.follow_interval_s
+        self._looks_s = time.monotonic()
+        self.is_paused = False
+
+    def __call__(self) -> bool:
+        now_s = time.monotonic()
+        if now_s >= self._looks_s:
+            self._looks_s = now_s + LOOK_S
+            self.is_paused = is_reindex_paused(self._project)
+        return self.is_paused or now_s >= self._ends_s
+
+
+class _Throttle:
+    """Says a thing at most once a minute."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._next_s = 0.0
+
+    def __call__(self, message: str) -> None:
+        if time.monotonic() >= self._next_s:
+            self._next_s = time.monotonic() + LOG_S
+            self._say(message)
