@@ -110,6 +110,7 @@ class CollectionParts:
             spec=self.spec,
             collection=self.record,
             is_live=is_live,
+            after_bucket=self._shared.store.let_others_in,
         )
 
     def planner(self) -> Planner:

@@ -159,6 +159,9 @@ class VectorStore(Protocol):
     def describe(self, name: str) -> CollectionInfo | None:
         """Facts of a collection, or None where there is none."""
 
+    def metadata(self, name: str) -> Mapping[str, Any] | None:
+        """The spec that the collection says it holds, or None where there is none; needs no turn at the store."""
+
     def set_metadata(self, name: str, metadata: Mapping[str, Any]) -> None:
         """Replaces the spec that the collection says it holds."""
 

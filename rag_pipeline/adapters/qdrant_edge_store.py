@@ -83,6 +83,10 @@ class QdrantEdgeStore:
             spec = self._spec(name)
             return CollectionInfo(name, dimension=spec["dimension"], points=self.count(name), metadata=spec["metadata"])
 
+    def metadata(self, name: str) -> Mapping[str, Any] | None:
+        spec = self._folder.read_spec(name)
+        return spec["metadata"] if spec is not None else None
+
     def set_metadata(self, name: str, metadata: Mapping[str, Any]) -> None:
         layouts.check_metadata(metadata)
         with self._opened():

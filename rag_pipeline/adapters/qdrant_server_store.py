@@ -112,8 +112,11 @@ class QdrantServerStore:
         if not self._exists(name):
             return None
         info = self._info(name)
-        metadata = json.loads((info.config.metadata or {}).get(METADATA_KEY, "{}"))
-        return CollectionInfo(name, dimension=_dimension(name, info), points=self.count(name), metadata=metadata)
+        return CollectionInfo(name, dimension=_dimension(name, info), points=self.count(name), metadata=_unpacked(info))
+
+    def metadata(self, name: str) -> Mapping[str, Any] | None:
+        layouts.check_name(name)
+        return _unpacked(self._info(name)) if self._exists(name) else None
 
     def set_metadata(self, name: str, metadata: Mapping[str, Any]) -> None:
         packed = _packed(metadata)
@@ -325,6 +328,11 @@ def _check_completed(doing: str, result: models.UpdateResult) -> None:
 
 def _packed(metadata: Mapping[str, Any]) -> dict[str, str]:
     return {METADATA_KEY: layouts.check_metadata(metadata)}
+
+
+def _unpacked(info: models.CollectionInfo) -> dict[str, Any]:
+    metadata: dict[str, Any] = json.loads((info.config.metadata or {}).get(METADATA_KEY, "{}"))
+    return metadata
 
 
 def _dimension(name: str, info: models.CollectionInfo) -> int:

@@ -17,7 +17,8 @@ class LogProgress:
         self._known: Counter[str] = Counter()
         self._done: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._next_s = time.monotonic() + INTERVAL_S
+        self._started_s = time.monotonic()
+        self._next_s = self._started_s + INTERVAL_S
 
     def extend(self, stage: str, amount: int) -> None:
         with self._lock:
@@ -30,4 +31,12 @@ class LogProgress:
                 return
             self._next_s = time.monotonic() + INTERVAL_S
             line = ", ".join(f"{name} {self._done[name]}/{self._known[name]}" for name in ORDER if self._known[name])
+            line += self._outlook()
         self._log(line)
+
+    def _outlook(self) -> str:
+        """Rate, and minutes left if the other buckets take as long as those that are done."""
+        elapsed_s = time.monotonic() - self._started_s
+        rate = f"; {self._done['embeddings'] / elapsed_s:.1f} chunks/s" if self._done["embeddings"] else ""
+        done, left = self._done["buckets"], self._known["buckets"] - self._done["buckets"]
+        return rate + (f"; about {elapsed_s / done * left / 60:.1f} minutes left" if done and left > 0 else "")

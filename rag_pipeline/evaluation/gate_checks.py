@@ -96,7 +96,10 @@ def _required(live: RetrievalScores | None, *, limit: int, max_drop: float, min_
     recall = f"recall@{limit}"
     if live is None:
         return {recall: min_recall}
-    return {recall: max(min_recall, mean(live.recall) - max_drop), f"nDCG@{limit}": mean(live.ndcg) - max_drop}
+    required = {recall: max(min_recall, mean(live.recall) - max_drop), f"nDCG@{limit}": mean(live.ndcg) - max_drop}
+    if live.passage:  # other chunks may keep every page and lose the sentence that answers
+        required[f"passage@{limit}"] = mean(live.passage) - max_drop
+    return required
 
 
 def _means(scores: RetrievalScores) -> dict[str, float]:

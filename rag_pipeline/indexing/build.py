@@ -132,8 +132,8 @@ class Build:
             self._after_bucket()
 
         def until_stopped() -> Iterator[str]:
-            for bucket in stale:
-                if should_stop():
+            for number, bucket in enumerate(stale):
+                if number and should_stop():
                     report.is_complete = False
                     return
                 yield bucket

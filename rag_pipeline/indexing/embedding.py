@@ -80,8 +80,8 @@ def embed_texts(
 ) -> EmbedReport:
     """What was done; ``on_batch`` got the positions and checked vectors of each batch before the next began.
 
-    ``should_stop`` is asked before every batch. Raises BadVectorError, TruncationError, or BatchTooLargeError where one
-    text alone does not fit.
+    ``should_stop`` is asked before every batch but the first, so that every call gets on. Raises
+    BadVectorError, TruncationError, or BatchTooLargeError where one text alone does not fit.
     """
     batches = plan_batches(token_counts, batch_tokens=batch_tokens)
     run = _Run(texts, token_counts, embedder=embedder, is_normalized=is_normalized, on_batch=on_batch)
@@ -115,7 +115,7 @@ class _Run:
 
     def work_off(self, batches: list[list[int]], should_stop: Callable[[], bool]) -> EmbedReport:
         waiting = batches[::-1]
-        while waiting and not should_stop():
+        while waiting and not (self._report.batches and should_stop()):
             batch = waiting.pop()
             if len(batch) > 1 and self._padded(batch) >= self._too_large:
                 waiting += _halves(batch)

@@ -1,7 +1,7 @@
 """Reads everything back: every document of the ledger, every artifact row, every stored point."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -63,9 +63,11 @@ class Fsck:
         spec: IndexSpec,
         collection: CollectionRecord,
         is_live: bool = True,
+        after_bucket: Callable[[], None] = lambda: None,
     ) -> None:
         """``is_live``: the alias has to point at the collection."""
         self._is_live = is_live
+        self._after_bucket = after_bucket
         self._ledger = ledger
         self._store = store
         self._vectors = vectors
@@ -85,6 +87,7 @@ class Fsck:
         for bucket in names:
             self._check_bucket(bucket, report)
             progress.advance("fsck")
+            self._after_bucket()
         self._check_strangers(set(names), report)
         self._check_alias(report)
         for bucket in self._build.stale_buckets(names):

@@ -57,7 +57,7 @@ def bring_in_step(
     return outcome
 
 
-def follow_live(project: Project, *, progress: Progress) -> list[str]:
+def follow_sources(project: Project, *, progress: Progress) -> list[str]:
     """Problems met while the live and the retired collections followed the sources once. Under the writer lock.
 
     Texts that the live collection's own model can no longer embed are reported, and everything else is done: deletions must

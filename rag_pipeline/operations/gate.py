@@ -5,11 +5,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rag_pipeline.errors import RagPipelineError
+from rag_pipeline.errors import ModelChangedError, RagPipelineError
 from rag_pipeline.evaluation.gate_checks import check_canaries, check_latency, check_neighbours, check_retrieval
 from rag_pipeline.evaluation.golden_set import Question, known_items, load_questions
 from rag_pipeline.indexing.fsck import FsckReport
-from rag_pipeline.indexing.identity import fingerprint
+from rag_pipeline.indexing.identity import fingerprint, spec_from_values
 from rag_pipeline.indexing.release import content_digest, gate_values
 from rag_pipeline.ports import Progress
 from rag_pipeline.project import Project
@@ -68,7 +68,12 @@ def load_canaries(project: Project) -> list[Question]:
 def search_by(project: Project, collection: str) -> Search:
     """Searches one physical collection, with its own model, as a reader's question would."""
     searcher, limit = project.searcher(), project.settings.release.limit
-    return lambda question: searcher.search_in(collection, question, limit=limit)
+
+    def search(question: str) -> list[Hit]:
+        project.store.let_others_in()
+        return searcher.search_in(collection, question, limit=limit)
+
+    return search
 
 
 def _check_everything(project: Project, candidate: CollectionRecord, spec: IndexSpec, progress: Progress) -> GateCheck:
@@ -90,6 +95,7 @@ def _check_everything(project: Project, candidate: CollectionRecord, spec: Index
 
 def _check_answers(project: Project, candidate: CollectionRecord, live: CollectionRecord | None) -> Iterator[GateCheck]:
     limits = project.settings.release
+    live = live if live is not None and _has_its_model(project, live) else None
     new, old = search_by(project, candidate.name), search_by(project, live.name) if live else None
     questions, is_weak = _questions(project, candidate.name)
     yield check_retrieval(
@@ -100,6 +106,15 @@ def _check_answers(project: Project, candidate: CollectionRecord, live: Collecti
     yield check_canaries(load_canaries(project), new, limit=limits.limit)
     if is_weak and live is not None:
         yield _check_neighbours(project, candidate.name, live.name)
+
+
+def _has_its_model(project: Project, record: CollectionRecord) -> bool:
+    """Whether the collection can be asked at all. One whose model is gone gives nothing to compare with."""
+    try:
+        project.models.embedder(spec_from_values(record.spec).vector_space)
+    except ModelChangedError:
+        return False
+    return True
 
 
 def _questions(project: Project, collection: str) -> tuple[list[Question], bool]:

@@ -69,10 +69,14 @@ def make_plan(project: Project) -> WholePlan:
 
 
 def estimate_space(project: Project, chosen: Collections) -> Space:
-    """What the candidate needs, by the number of points that are live now."""
-    live = chosen.live.name if chosen.live else chosen.target.name
-    points = sum(state.points for state in project.ledger.bucket_states(live).values())
-    return _space(points, project.spec.vector_space.dimension)
+    """What the candidate still needs, by the number of points that are live now and those that it has already."""
+    live = _points(project, chosen.live.name if chosen.live else chosen.target.name)
+    begun = _points(project, chosen.candidate.name) if chosen.candidate else 0
+    return _space(max(0, live - begun), project.spec.vector_space.dimension)
+
+
+def _points(project: Project, collection: str) -> int:
+    return sum(state.points for state in project.ledger.bucket_states(collection).values())
 
 
 def _space(points: int, dimension: int) -> Space:

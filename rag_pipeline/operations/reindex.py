@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from rag_pipeline.errors import ReleaseBlockedError
 from rag_pipeline.indexing.build import BuildReport, merge_reports
 from rag_pipeline.indexing.collections import Collections, forget_refusal, settle, start_candidate
-from rag_pipeline.operations.follow import follow_live
+from rag_pipeline.operations.follow import follow_sources
 from rag_pipeline.operations.plan import Space, estimate_space
+from rag_pipeline.operations.progress import SILENT, SlicedProgress
 from rag_pipeline.ports import Progress
 from rag_pipeline.project import Project
 from rag_pipeline.schema import CollectionRecord, CollectionState
@@ -37,6 +38,8 @@ class ReindexReport:
     is_complete: bool = False
     """Every bucket of the index is in step, not only those of this run."""
     is_paused: bool = False
+    is_taken: bool = False
+    """Another run released the candidate, or the settings' wish was met otherwise, meanwhile."""
     problems: list[str] = field(default_factory=list)
     """What the live collection could not take meanwhile."""
     slices: int = 0
@@ -61,10 +64,12 @@ def reindex(
     chosen = _begin(project, force=force)
     if chosen.candidate is None:
         return outcome
-    while not (outcome.is_paused or _is_done(project, buckets, outcome)):
+    sliced = SlicedProgress(progress)
+    while not (outcome.is_paused or outcome.is_taken or _is_done(project, buckets, outcome)):
         if outcome.slices:
             time.sleep(TURN_S)
-        _work_one_slice(project, buckets, outcome, progress)
+            sliced.next_slice()
+        _work_one_slice(project, buckets, outcome, sliced)
         if outcome.problems:
             say_sometimes("; ".join(dict.fromkeys(outcome.problems)))
     if outcome.candidate is not None:
@@ -90,12 +95,23 @@ def _begin(project: Project, *, force: bool) -> Collections:
     if force:
         with project.writer_lock():
             forget_refusal(project.ledger, project.settings.alias, project.spec)
+            _mend(project, chosen.candidate)
     elif chosen.refusal is not None:
         raise ReleaseBlockedError(
             f"these settings were refused before: {chosen.refusal}; change them, or build them again with rag reindex --force"
         )
     _check_space(project, estimate_space(project, chosen))
     return chosen
+
+
+def _mend(project: Project, candidate: CollectionRecord) -> None:
+    """Throws out what the fsck of an earlier gate found wrong: by its ids alone, a build would keep a damaged point."""
+    if project.store.describe(candidate.name) is None:
+        return
+    fsck = project.parts(candidate, project.spec).fsck(is_live=False)
+    report = fsck.check(project.buckets, SILENT)
+    if report.findings:
+        fsck.repair(report)
 
 
 def _check_space(project: Project, space: Space) -> None:
@@ -121,7 +137,8 @@ def _work_one_slice(project: Project, buckets: Sequence[str], outcome: ReindexRe
         _follow(project, outcome, progress)
         chosen = project.collections()
         if chosen.candidate is None:
-            raise ReleaseBlockedError("another run released or changed the candidate meanwhile; see rag status")
+            outcome.is_taken = True
+            return
         outcome.candidate = start_candidate(project.ledger, project.store, chosen.candidate, project.spec)
         parts = project.parts(outcome.candidate, project.spec)
         report = parts.build().run(buckets, progress=progress, should_stop=stop)
@@ -138,7 +155,7 @@ def _follow(project: Project, outcome: ReindexReport, progress: Progress) -> Non
     """One look at the sources, if that is due: a listing that takes long is not repeated in every slice."""
     started_s = time.monotonic()
     if started_s >= outcome.follow_at_s:
-        outcome.problems = follow_live(project, progress=progress)
+        outcome.problems = follow_sources(project, progress=progress)
         outcome.follow_at_s = started_s + LOOK_SHARE * (time.monotonic() - started_s)
 
 

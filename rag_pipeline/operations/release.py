@@ -6,7 +6,7 @@ from rag_pipeline.errors import ApprovalWantedError, RagPipelineError, ReleaseBl
 from rag_pipeline.evaluation.gate_checks import check_canaries
 from rag_pipeline.indexing.collections import Collections, refuse, settle
 from rag_pipeline.indexing.release import Release, finish, go_live, switch, switch_back
-from rag_pipeline.operations.follow import follow_live
+from rag_pipeline.operations.follow import follow_sources
 from rag_pipeline.operations.gate import check_whole, judge, load_canaries
 from rag_pipeline.ports import Progress
 from rag_pipeline.project import Project
@@ -74,7 +74,7 @@ def roll_back(project: Project, *, reason: str, by: str, progress: Progress) -> 
                 "there is no retired collection to go back to: nothing was switched yet, or release.grace_hours are over"
             )
         try:
-            problems = follow_live(project, progress=progress)
+            problems = follow_sources(project, progress=progress)
         except RagPipelineError as error:  # going back must work on the day when everything else fails
             problems = [f"{former.name} could not be brought up to date first: {error}"]
         said = "; ".join([reason, *problems])
@@ -87,7 +87,6 @@ def _caught_up(project: Project, progress: Progress) -> Collections:
     Raises ReleaseBlockedError for a candidate that was never built whole.
     """
     settle(project.ledger, project.store, alias=project.settings.alias)
-    follow_live(project, progress=progress)
     chosen = project.collections()
     record = chosen.candidate
     if record is None:
@@ -97,6 +96,7 @@ def _caught_up(project: Project, progress: Progress) -> Collections:
     unbuilt = _unbuilt(project, record)
     if unbuilt:
         raise ReleaseBlockedError(f"{len(unbuilt)} buckets of {record.name} are not built yet; run rag reindex")
+    follow_sources(project, progress=progress)
     project.parts(record, project.spec).build().run(project.buckets, progress=progress)
     return project.collections()
 

@@ -34,6 +34,7 @@ class Searcher:
         self._embedder_for = embedder_for
         self._prefetch = prefetch
         self._ranking = ranking
+        self._embedders: dict[str, Embedder] = {}
 
     def search(
         self, question: str, *, mode: SearchMode = "hybrid", limit: int, filters: Mapping[str, Any] | None = None
@@ -81,12 +82,20 @@ class Searcher:
         return collection
 
     def _dense(self, collection: str, question: str, *, limit: int, filters: Mapping[str, Any] | None) -> list[Hit]:
-        info = self._store.describe(collection)
-        if info is None:
-            message = f"there is no collection '{collection}'; rag status shows those there are, rag index builds a missing one"
-            raise BackendRejectedError(message, system="search")
-        vector = self._embedder_for(info.metadata).embed_query(question)
+        vector = self._embedder_of(collection).embed_query(question)
         return self._store.search_dense(collection, vector, limit=limit, filters=filters)
+
+    def _embedder_of(self, collection: str) -> Embedder:
+        """The collection's own model. Looked up once: the vector space of a collection never changes."""
+        if collection not in self._embedders:
+            metadata = self._store.metadata(collection)
+            if metadata is None:
+                message = (
+                    f"there is no collection '{collection}'; rag status shows those there are, rag index builds a missing one"
+                )
+                raise BackendRejectedError(message, system="search")
+            self._embedders[collection] = self._embedder_for(metadata)
+        return self._embedders[collection]
 
     def _by_words(self, collection: str, question: str, *, limit: int, filters: Mapping[str, Any] | None) -> list[Hit]:
         return self._store.search_sparse(collection, self._sparse.encode_query(question), limit=limit, filters=filters)
