@@ -171,13 +171,13 @@ def test_metadata_that_is_not_json_is_refused(blue: VectorStore) -> None:
 def test_missing_collection_is_described_as_none(store: VectorStore) -> None:
     assert store.describe(BLUE) is None
     assert store.metadata(BLUE) is None
+    assert BLUE not in store.collections()
 
 
 def test_metadata_is_what_describe_tells(blue: VectorStore) -> None:
     info = blue.describe(BLUE)
     assert info is not None
     assert blue.metadata(BLUE) == info.metadata
-    assert BLUE not in store.collections()
 
 
 def test_missing_alias_resolves_to_none(store: VectorStore) -> None:
