@@ -30,7 +30,7 @@ class Collections:
     candidate: CollectionRecord | None
     """What a reindex fills; None where the settings ask for nothing that needs one."""
     retired: tuple[CollectionRecord, ...]
-    """Kept in step for a rollback, newest first."""
+    """Kept in step for a rollback, newest first; the candidate among them where the settings go back to it."""
     change: SpecChange
     """From what is live to what the settings ask for."""
     refusal: str | None = None
@@ -51,9 +51,8 @@ def choose_collections(ledger: Ledger, store: VectorStore, *, alias: str, spec: 
     if not change or not change.wants_candidate(strategy):
         return Collections(live, live, spec, None, tuple(retired), change)
     candidate = _find_candidate(ledger, [record for record in records if record is not live], alias, spec)
-    others = tuple(record for record in retired if record.name != candidate.name)
     refusal = read_refusals(ledger, alias).get(spec_fingerprint(spec))
-    return Collections(live, live, spec_from_values(live.spec), candidate, others, change, refusal)
+    return Collections(live, live, spec_from_values(live.spec), candidate, tuple(retired), change, refusal)
 
 
 def follow_alias(records: Iterable[CollectionRecord], behind: str | None) -> list[CollectionRecord]:
@@ -110,13 +109,21 @@ def read_refusals(ledger: Ledger, alias: str) -> dict[str, str]:
 
 
 def refuse(ledger: Ledger, record: CollectionRecord, reason: str) -> CollectionRecord:
-    """The record as refused. Its spec is remembered, so that no sensor builds it again."""
+    """The record as refused, its spec remembered."""
+    remember_refusal(ledger, record, reason)
     refused = replace(record, state=CollectionState.REFUSED, reason=reason)
     ledger.put_collection(refused)
-    refusals = {**read_refusals(ledger, record.alias), spec_fingerprint(spec_from_values(record.spec)): reason}
+    return refused
+
+
+def remember_refusal(ledger: Ledger, record: CollectionRecord, reason: str) -> None:
+    """Keeps every sensor from building this spec again. Comes before what it is about: a crash in between must not undo it."""
+    refusals = read_refusals(ledger, record.alias)
+    spec = spec_fingerprint(spec_from_values(record.spec))
+    refusals.pop(spec, None)  # the newest stands last
+    refusals[spec] = reason
     newest = dict(list(refusals.items())[-REMEMBERED_REFUSALS:])
     ledger.set_meta(f"refusals:{record.alias}", json.dumps(newest))
-    return refused
 
 
 def forget_refusal(ledger: Ledger, alias: str, spec: IndexSpec) -> None:

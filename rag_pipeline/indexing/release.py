@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rag_pipeline.errors import ReleaseBlockedError
-from rag_pipeline.indexing.collections import record_spec, refuse
+from rag_pipeline.indexing.collections import record_spec, refuse, remember_refusal
 from rag_pipeline.indexing.identity import set_digest
 from rag_pipeline.ports import Ledger, VectorStore
 from rag_pipeline.schema import CollectionRecord, CollectionState, GateReport, IndexSpec
@@ -77,8 +77,9 @@ def switch_back(
     ledger: Ledger, store: VectorStore, *, to: CollectionRecord, refused: CollectionRecord, reason: str, by: str
 ) -> Release:
     """The switch to the collection that was live before; the one that was behind the alias is refused."""
+    remember_refusal(ledger, refused, reason)
     release = switch(ledger, store, record=to, kind="rollback", content={"reason": reason, "by": by})
-    refuse(ledger, replace(refused, state=CollectionState.REFUSED), reason)
+    refuse(ledger, refused, reason)
     return release
 
 

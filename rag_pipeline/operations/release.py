@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from rag_pipeline.errors import ApprovalWantedError, RagPipelineError, ReleaseBlockedError
 from rag_pipeline.evaluation.gate_checks import check_canaries
-from rag_pipeline.indexing.collections import Collections, refuse, settle
+from rag_pipeline.indexing.collections import Collections, refuse, settle, start_candidate
 from rag_pipeline.indexing.release import Release, finish, go_live, switch, switch_back
 from rag_pipeline.operations.follow import follow_sources
 from rag_pipeline.operations.gate import check_whole, judge, load_canaries
@@ -97,6 +97,7 @@ def _caught_up(project: Project, progress: Progress) -> Collections:
     if unbuilt:
         raise ReleaseBlockedError(f"{len(unbuilt)} buckets of {record.name} are not built yet; run rag reindex")
     follow_sources(project, progress=progress)
+    record = start_candidate(project.ledger, project.store, record, project.spec)
     project.parts(record, project.spec).build().run(project.buckets, progress=progress)
     return project.collections()
 
