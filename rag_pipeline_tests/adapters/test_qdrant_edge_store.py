@@ -468,6 +468,22 @@ def test_writing_flushes_after_the_interval(store: QdrantEdgeStore, folder: Path
     assert store.count("docs-1") == 2000
 
 
+def test_writing_indexes_segment_by_segment(store: QdrantEdgeStore, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qdrant_edge_store, "SEGMENT_BYTES", 600 * 8 * 4)
+    optimized: list[str] = []
+    monkeypatch.setattr(store, "optimize", lambda name: (optimized.append(name), QdrantEdgeStore.optimize(store, name)))
+    store.create_collection("docs-1", LAYOUT)
+    for start in range(0, 1500, 300):
+        store.upsert("docs-1", points(300, start=start))
+    assert optimized == ["docs-1", "docs-1"]
+    assert store.count("docs-1") == 1500
+    assert len(store.point_ids("docs-1", "00")) == 375
+    store.close()
+    shard = qdrant_edge.EdgeShard.load(str(folder / "collections" / "docs-1" / "shard"))
+    assert shard.info().points_count == 1500
+    shard.close()
+
+
 def test_every_payload_index_stands_before_the_first_point(store: QdrantEdgeStore, folder: Path) -> None:
     store.create_collection("docs-1", LAYOUT)
     store.close()
