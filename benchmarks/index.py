@@ -1,12 +1,14 @@
 """A whole index beside the encoder's own limit, a no-op, the sensor's look, and memory; each in its own process.
 
     python benchmarks/index.py first --corpus /usr/share/doc/python3.11/html --pages 200
+    python benchmarks/index.py switch --corpus ...    seconds of `rag reindex` to another vector space
     python benchmarks/index.py noop --corpus ...      seconds of a second `rag index`
     python benchmarks/index.py scan --files 10000     seconds of the sensor's look at unchanged files
     python benchmarks/index.py memory --sizes 500 5000 peak memory by number of documents, with a stand-in for the model
 
 `first` prints wall seconds of `rag index`, those of the best plain `SentenceTransformer.encode` over the same chunks, and
-the ratio. Pin the process to the cores you mean (`taskset -c 0,1`); nothing else should run.
+the ratio; `switch` does so for a reindex after the document prompt changed, gate and switch included, and says how many documents
+were parsed. Pin the process to the cores you mean (`taskset -c 0,1`); nothing else should run.
 """
 
 import argparse
@@ -25,6 +27,9 @@ from typing import Any
 
 import numpy as np
 import yaml
+
+from rag_pipeline.operations.progress import SILENT
+from rag_pipeline.project import Project
 
 RAG = [sys.executable, "-c", "from rag_pipeline.cli import main; main()"]
 WORDS = [
@@ -64,10 +69,10 @@ def write_settings(folder: Path, **changes: Any) -> None:
     (folder / "rag_pipeline.yaml").write_text(yaml.safe_dump(values))
 
 
-def rag_index(folder: Path) -> tuple[float, dict[str, Any]]:
+def rag_index(folder: Path, command: str = "index") -> tuple[float, dict[str, Any]]:
     """Wall seconds of the whole process, and its answer."""
     started = time.perf_counter()
-    done = subprocess.run([*RAG, "index", "--json"], cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run([*RAG, command, "--json"], cwd=folder, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - started
     if done.returncode:
         sys.exit(done.stderr)
@@ -76,24 +81,20 @@ def rag_index(folder: Path) -> tuple[float, dict[str, Any]]:
 
 def chunk_texts(folder: Path) -> list[str]:
     """Every different embedded text of the index."""
-    from rag_pipeline.project import Project
-
     project = Project.load(folder / "rag_pipeline.yaml")
-    build = project.build()
+    build = project.target_parts().build()
     texts = {c.embedded_text for b in project.buckets for row in build.load(b)[1].rows.values() for c in row.chunks}
     return sorted(texts)
 
 
-def plain_encode(folder: Path, texts: list[str]) -> dict[str, float]:
+def plain_encode(folder: Path, texts: list[str], *, only: tuple[str, ...] = ("float32", "bfloat16")) -> dict[str, float]:
     """Seconds of ``encode`` by arithmetic and batch size; the model's load is left out."""
     import torch
     from sentence_transformers import SentenceTransformer
 
-    from rag_pipeline.project import Project
-
     path = Project.load(folder / "rag_pipeline.yaml").facts.path
     seconds = {}
-    for name, dtype in {"float32": torch.float32, "bfloat16": torch.bfloat16}.items():
+    for name, dtype in ((name, getattr(torch, name)) for name in only):
         model = SentenceTransformer(path, device="cpu", model_kwargs={"dtype": dtype})
         model.max_seq_length = 512
         model.encode(texts[:16], show_progress_bar=False)
@@ -129,6 +130,29 @@ def bench_first(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
 
 
+def bench_switch(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Plain encode is timed right before and right after, so that a change of the machine's load shows."""
+    make_corpus(folder, arguments.corpus, arguments.pages)
+    rag_index(folder)
+    write_settings(folder, embedding={"document_prompt": "passage: "})
+    prompted = ["passage: " + text for text in chunk_texts(folder)]
+    before = plain_encode(folder, prompted, only=("bfloat16",))
+    seconds, values = rag_index(folder, "reindex")
+    after = plain_encode(folder, prompted, only=("bfloat16",))
+    best = min(*before.values(), *after.values())
+    return {
+        "documents": arguments.pages,
+        "parsed": values["parsed"],
+        "embedded": values["chunks"]["embedded"],
+        "switched": values["switched"],
+        "gate": {check["name"]: check["summary"] for check in values["gate"]},
+        "reindex_s": round(seconds, 1),
+        "stages_s": {k: round(v, 1) for k, v in values["seconds"].items()},
+        "plain_encode_s": {"before": before, "after": after},
+        "ratio": round(seconds / best, 3),
+    }
+
+
 def bench_noop(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     make_corpus(folder, arguments.corpus, arguments.pages)
     rag_index(folder)
@@ -141,8 +165,6 @@ def bench_noop(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def bench_scan(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    from rag_pipeline.project import Project
-
     write_settings(folder)
     for number in range(arguments.files):
         file = folder / "docs" / f"{number % 100:02d}" / f"{number}.md"
@@ -150,19 +172,13 @@ def bench_scan(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         file.write_text(f"# Document {number}\n")
         os.utime(file, (1_700_000_000, 1_700_000_000))
     project = Project.load(folder / "rag_pipeline.yaml")
-    project.scan(approve_deletes=False, progress=_Silent())
+    project.scan(approve_deletes=False, progress=SILENT)
     times = []
     for _ in range(arguments.repeats):
         started = time.perf_counter()
         assert not project.look_for_changes()
         times.append(time.perf_counter() - started)
     return {"files": arguments.files, "seconds_median": round(statistics.median(times), 3), "max": round(max(times), 3)}
-
-
-class _Silent:
-    def extend(self, stage: str, amount: int) -> None: ...
-
-    def advance(self, stage: str, amount: int = 1) -> None: ...
 
 
 class _StandIn:
@@ -194,29 +210,28 @@ def memory_of(arguments: argparse.Namespace) -> None:
     The real model is loaded and embeds one full batch, so that the base is that of a real run; a stand-in does the rest in
     a fraction of the time.
     """
-    from rag_pipeline.indexing.release import go_live
-    from rag_pipeline.project import Project
+    from rag_pipeline.operations.follow import bring_in_step
+    from rag_pipeline.operations.release import keep_live
     from rag_pipeline_tests.projects import open_project
 
     write_settings(arguments.folder, buckets=16)
     for number in range(arguments.size):
         words = " ".join(WORDS[(number * 7 + i * 3) % len(WORDS)] for i in range(400))
         (arguments.folder / "docs" / f"{number}.md").write_text(f"# Document {number}\n\n## Part\n\n{words}.\n\n{words[::-1]}.\n")
-    model = Project.load(arguments.folder / "rag_pipeline.yaml").embedder
-    model.embed_documents([" ".join(WORDS * 30)] * 16)
+    real = Project.load(arguments.folder / "rag_pipeline.yaml")
+    real.models.embedder(real.spec.vector_space).embed_documents([" ".join(WORDS * 30)] * 16)
     project = open_project(arguments.folder / "rag_pipeline.yaml", embedder=_StandIn())
-    project.scan(approve_deletes=False, progress=_Silent())
-    record, build = project.open_target(), project.build()
-    build.run(project.buckets, progress=_Silent())
+    project.scan(approve_deletes=False, progress=SILENT)
+    bring_in_step(project, project.buckets, progress=SILENT)
     project.close()  # as the job does between its steps
-    go_live(project.ledger, project.store, record=record, spec=project.spec, out_of_step=0)
+    keep_live(project)
     project.close()
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scenario", choices=["first", "noop", "scan", "memory", "memory-of"])
+    parser.add_argument("scenario", choices=["first", "switch", "noop", "scan", "memory", "memory-of"])
     parser.add_argument("--corpus", type=Path, default=Path("/usr/share/doc/python3.11/html"))
     parser.add_argument("--pages", type=int, default=200)
     parser.add_argument("--files", type=int, default=10_000)
@@ -230,6 +245,7 @@ def main() -> None:
         return
     scenarios: dict[str, Callable[[argparse.Namespace, Path], dict[str, Any]]] = {
         "first": bench_first,
+        "switch": bench_switch,
         "noop": bench_noop,
         "scan": bench_scan,
         "memory": bench_memory,

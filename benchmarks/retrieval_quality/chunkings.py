@@ -84,7 +84,7 @@ def cut_pipeline(name: str, project: Project, pages: Sequence[Page]) -> Chunking
 
 def _cut_page(project: Project, name: str, document: ParsedDocument) -> ChunkedPage:
     rule = project.settings.chunking.rule_for(DocumentType.HTML)
-    chunks = chunk_document(document, rule=rule, tokenizer=project.tokenizer)
+    chunks = chunk_document(document, rule=rule, tokenizer=project.models.tokenizer(project.spec.vector_space))
     return ChunkedPage(name, document.title, tuple(Piece(chunk, chunk.embedded_text, chunk.token_count) for chunk in chunks))
 
 

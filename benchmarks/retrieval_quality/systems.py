@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from rag_pipeline.indexing.collections import open_collection
 from rag_pipeline.indexing.embedding import embed_texts
 from rag_pipeline.indexing.points import desired_points
+from rag_pipeline.ports import Embedder
 from rag_pipeline.project import Project
 from rag_pipeline.retrieval.search import SearchMode
 from rag_pipeline.schema import ChunkedDocument, DocumentRecord, DocumentType, FileStat, Hit, Matrix, Point, Vector
@@ -28,6 +30,11 @@ def open_project(folder: Path, *, alias: str) -> Project:
     """A project with default settings whose state lives in the folder."""
     values = {"alias": alias, "sources": [{"name": "pages", "url": str(folder)}], "state": str(folder / "state")}
     return Project(Settings.model_validate({**values, "store": {"kind": "edge", "path": str(folder / "store")}}))
+
+
+def embedder_of(project: Project) -> Embedder:
+    """The model of the settings."""
+    return project.models.embedder(project.spec.vector_space)
 
 
 class VectorCache:
@@ -64,7 +71,7 @@ class VectorCache:
 
         tokens = [counts[text] for text in texts]
         batch_tokens = self._project.settings.embedding.batch_tokens
-        embed_texts(texts, tokens, embedder=self._project.embedder, batch_tokens=batch_tokens, on_batch=keep)
+        embed_texts(texts, tokens, embedder=embedder_of(self._project), batch_tokens=batch_tokens, on_batch=keep)
         keys = [_digest(text) for text in texts]
         self._vectors.update(zip(keys, rows, strict=True))
         name = blake2b(b"".join(keys), digest_size=16).hexdigest()
@@ -96,7 +103,7 @@ class Index:
     def _plain_fusion(self, question: str, limit: int) -> list[Hit]:
         store, project = self.project.store, self.project
         rankings = [
-            store.search_dense(self.collection, project.embedder.embed_query(question), limit=RRF_PREFETCH),
+            store.search_dense(self.collection, embedder_of(project).embed_query(question), limit=RRF_PREFETCH),
             store.search_sparse(self.collection, project.sparse.encode_query(question), limit=RRF_PREFETCH),
         ]
         scores: dict[str, float] = {}
@@ -114,9 +121,10 @@ class Index:
 def build_index(chunking: Chunking, folder: Path, *, cache: VectorCache) -> Index:
     """Every chunk as a point, with the payload that the pipeline writes."""
     project = open_project(folder, alias="docs")
-    project.embedder = cache.project.embedder
+    project.models = cache.project.models
     vectors = cache.vectors([piece for document in chunking.documents for piece in document.pieces])
-    collection = project.open_target().name
+    chosen = project.collections()
+    collection = open_collection(project.ledger, project.store, chosen.target, chosen.target_spec).name
     points: list[Point] = []
     for document in chunking.documents:
         points += _points(project, document, vectors)
