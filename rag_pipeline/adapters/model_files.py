@@ -67,6 +67,7 @@ def inspect_model(reference: str, *, base: Path, cache_dir: Path | None = None, 
         max_positions=_max_positions(modules[0].folder, config),
         special_tokens=facts.remember(tokenizer, "special_tokens", _count_special_tokens),
         is_normalized=any(module.kind == "Normalize" for module in modules),
+        weights_bytes=sum(file.stat().st_size for module in modules for file in module.folder.glob("*.safetensors")),
     )
 
 

@@ -77,11 +77,10 @@ def _release_values(release: ReleasePlan, tokens_per_s: float | None) -> dict[st
 
 def _work_line(work: Mapping[str, Any], values: Mapping[str, Any]) -> str:
     about = "about " if work["is_estimate"] else ""
-    measured = f"measured with {values['rate_of']}" if values["is_rate_measured"] else "assumed, none measured yet"
     return (
         f"{work['documents']['parse']} documents to parse, {work['documents']['chunk']} to cut, "
         f"{about}{work['chunks']['embed']} chunks to embed, {about}{work['tokens']} tokens: {work['minutes']} minutes "
-        f"at {values['tokens_per_s']:.0f} tokens/s ({measured}); "
+        f"at {values['tokens_per_s']:.0f} tokens/s ({values['rate_of']}); "
         f"+{work['points']['upsert']} -{work['points']['delete']} points in {work['buckets']} buckets"
     )
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from rag_pipeline.errors import SettingsError
 from rag_pipeline.indexing.collections import Collections
 from rag_pipeline.indexing.plan import DryLedger, Plan
 from rag_pipeline.operations.progress import SILENT
@@ -51,7 +52,7 @@ class WholePlan:
     release: ReleasePlan | None
     tokens_per_s: float | None
     rate_of: str
-    """The model whose measured rate is used."""
+    """Where the rate comes from."""
 
 
 def make_plan(project: Project) -> WholePlan:
@@ -101,9 +102,20 @@ def _plan_release(project: Project, ledger: Ledger, chosen: Collections) -> Rele
 
 
 def _rate(project: Project, spec: IndexSpec, chosen: Collections) -> tuple[float | None, str]:
-    """The measured rate of this model, else that of the model in use."""
-    for candidate in (spec, chosen.target_spec):
-        rate = project.tokens_per_s(candidate)
-        if rate is not None:
-            return rate, candidate.vector_space.model
-    return None, spec.vector_space.model
+    """The measured rate of this model; else that of the model in use, in proportion to the size of both models' weights."""
+    rate = project.tokens_per_s(spec)
+    if rate is not None:
+        return rate, f"measured with {spec.vector_space.model}"
+    known = project.tokens_per_s(chosen.target_spec)
+    if known is None:
+        return None, "assumed, none measured yet"
+    own, other = (_weights_bytes(project, one) for one in (spec, chosen.target_spec))
+    share = min(1.0, other / own) if own and other else 1.0
+    return known * share, f"guessed from {chosen.target_spec.vector_space.model} and the size of the weights"
+
+
+def _weights_bytes(project: Project, spec: IndexSpec) -> int:
+    try:
+        return project.models.facts(spec.vector_space.model).weights_bytes
+    except SettingsError:
+        return 0

@@ -32,6 +32,8 @@ class ModelFacts:
     """Longest input in tokens that the weights allow."""
     special_tokens: int
     is_normalized: bool
+    weights_bytes: int = 0
+    """Size of the weights, for a guess at the speed; 0 where they do not lie here."""
 
 
 @dataclass(frozen=True, slots=True)
