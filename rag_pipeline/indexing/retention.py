@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
-from rag_pipeline.indexing.collections import follow_alias
 from rag_pipeline.indexing.identity import parsing_digest, space_fingerprint, spec_from_values
 from rag_pipeline.ports import ArtifactStore, Ledger, Stage, VectorStore
 from rag_pipeline.schema import CollectionRecord, CollectionState, IndexSpec
@@ -28,9 +27,11 @@ class Retained:
 def find_expired(
     records: Iterable[CollectionRecord], *, behind: str | None, now_ns: int, grace_ns: int
 ) -> list[CollectionRecord]:
-    """Retired and refused collections that ended longer ago than the grace time; never the one behind the alias."""
-    states = follow_alias(records, behind)
-    return [r for r in states if r.state in ENDED and r.name != behind and r.changed_ns + grace_ns <= now_ns]
+    """Retired and refused collections that ended longer ago than the grace time; never the one behind the alias.
+
+    One that lost the alias in a run that was cut off still says live: its grace time begins when that is put right.
+    """
+    return [r for r in records if r.state in ENDED and r.name != behind and r.changed_ns + grace_ns <= now_ns]
 
 
 def drop_expired(
