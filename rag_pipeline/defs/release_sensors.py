@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -18,6 +19,17 @@ from rag_pipeline.project import Project
 from rag_pipeline.schema import CollectionState
 
 INTERVAL_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a tick sees."""
+
+    chosen: Collections
+    asked: str
+    """Fingerprint of the spec that the settings ask for."""
+    is_paused: bool
+    mode: str
 
 
 def make_release_sensors(project: Project, jobs: Mapping[str, Any]) -> list[dg.SensorDefinition]:
@@ -35,16 +47,14 @@ def _index_spec_changes(project: Project, jobs: Mapping[str, Any]) -> dg.SensorD
     )
     def index_spec_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
-            with closing(project.reloaded()) as now:
-                chosen, is_paused = now.collections(), is_reindex_paused(now)
-                asked = spec_fingerprint(now.spec)
+            now = _look(project)
         except RagPipelineError as error:
             return dg.SkipReason(f"could not look: {error}")
-        reason = _no_reindex(chosen, is_paused=is_paused)
+        reason = _no_reindex(now.chosen, is_paused=now.is_paused)
         if reason is not None:
             return dg.SkipReason(reason)
-        job = REINDEX_JOB if chosen.candidate is not None else INDEX_JOB
-        return _request(context, project, job=job, asked=asked, reason="; ".join(chosen.change.describe()))
+        job = REINDEX_JOB if now.chosen.candidate is not None else INDEX_JOB
+        return _request(context, project, job=job, asked=now.asked, reason="; ".join(now.chosen.change.describe()))
 
     return index_spec_changes
 
@@ -59,19 +69,23 @@ def _release_candidate(project: Project, jobs: Mapping[str, Any]) -> dg.SensorDe
     )
     def release_candidate(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
-            with closing(project.reloaded()) as now:
-                chosen, mode = now.collections(), now.settings.release.mode
-                asked = spec_fingerprint(now.spec)
+            now = _look(project)
         except RagPipelineError as error:
             return dg.SkipReason(f"could not look: {error}")
-        reason = _no_release(chosen, mode=mode)
+        reason = _no_release(now.chosen, mode=now.mode)
         if reason is not None:
             return dg.SkipReason(reason)
         if is_busy(context.instance, REINDEX_JOB, _tag(project.settings.alias, REINDEX_JOB)):
             return dg.SkipReason("a reindex is on its way, and ends with the release itself")
-        return _request(context, project, job=RELEASE_JOB, asked=asked, reason="the candidate is built")
+        return _request(context, project, job=RELEASE_JOB, asked=now.asked, reason="the candidate is built")
 
     return release_candidate
+
+
+def _look(project: Project) -> _Look:
+    """The index and its settings as they are now: a code server lives longer than a settings file stays the same."""
+    with closing(project.reloaded()) as now:
+        return _Look(now.collections(), spec_fingerprint(now.spec), is_reindex_paused(now), now.settings.release.mode)
 
 
 def _no_reindex(chosen: Collections, *, is_paused: bool) -> str | None:
