@@ -1,7 +1,6 @@
 """A second collection built beside the live one: with the least work, followed by what the sources say meanwhile."""
 
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from rag_pipeline.project import Project
 from rag_pipeline.schema import CollectionState, DocumentType, Matrix, ModelFacts, VectorSpace
 from rag_pipeline_tests.fakes.embedder import HashEmbedder
 from rag_pipeline_tests.fakes.parser import FakeParser
+from rag_pipeline_tests.indexes import BATCHES, PROMPT, TOTAL, Index, copy, make, points
 from rag_pipeline_tests.packaged_model import packaged_facts
 from rag_pipeline_tests.projects import (
     article,
@@ -36,12 +36,6 @@ from rag_pipeline_tests.projects import (
 )
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "documents"
-TOTAL = 8
-"""Documents, and chunks: each is one."""
-DOCUMENTS = {f"topic{i}.md": article(f"topic{i}") for i in range(TOTAL)}
-BATCHES = {"batch_tokens": 64}
-"""One text a batch."""
-PROMPT = {"document_prompt": "passage: ", **BATCHES}
 SLICES = {"follow_interval_s": 0.01}
 """A slice of one batch or bucket."""
 
@@ -75,44 +69,6 @@ def in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pause between slices, and a look at the sources and at the flag in each."""
     for name in ("TURN_S", "LOOK_S", "LOOK_SHARE"):
         monkeypatch.setattr(slices, name, 0.0)
-
-
-class Index:
-    """An index that is opened again under other settings, as the next process does."""
-
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        self.folder, self.parser = folder, FakeParser()
-        self.project = self._open(settings)
-        self.first = self.project.target.name
-
-    @property
-    def docs(self) -> Path:
-        return self.folder / "docs"
-
-    def under(self, **settings: Any) -> Project:
-        """The project under these settings."""
-        self.project.close()
-        self.project = self._open(settings)
-        self.parser.parsed.clear()
-        return self.project
-
-    def _open(self, settings: dict[str, Any]) -> Project:
-        return open_project(write_settings(self.folder, **settings), parser=self.parser)
-
-
-def make(folder: Path, **settings: Any) -> Path:
-    """The folder, its documents indexed."""
-    fill(folder / "docs", DOCUMENTS)
-    index = Index(folder, **settings)
-    index_once(index.project)
-    index.project.close()
-    return folder
-
-
-def copy(made: Path, folder: Path) -> Path:
-    """A copy of an indexed folder; the store's files have holes, which cp keeps."""
-    subprocess.run(["cp", "-a", f"{made}/.", str(folder)], check=True)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -159,10 +115,6 @@ def kept_vectors(project: Project) -> set[bytes]:
     chosen = project.collections()
     vectors = project.parts(chosen.candidate or chosen.target, project.spec).vectors
     return {digest for bucket in vectors.buckets() for digest in vectors.digests(bucket)}
-
-
-def points(project: Project, collection: str) -> set[str]:
-    return uris(point.payload for point in project.store.scroll(collection))
 
 
 # --- the least work ---
