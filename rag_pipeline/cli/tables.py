@@ -1,6 +1,6 @@
 """Answers as JSON values and as tables for people."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -13,6 +13,9 @@ from rag_pipeline.schema import Hit, QuarantineEntry
 
 SNIPPET_LENGTH = 400
 SHOWN_ROWS = 40
+NAME_WIDTH_MAX = 40
+"""Characters of a collection's name that no narrow terminal breaks."""
+REVISION_LENGTH = 8
 
 
 def _table(*columns: str, title: str | None = None) -> Table:
@@ -74,30 +77,56 @@ def show_hits(console: Console, hits: Sequence[Hit]) -> None:
 
 def show_status(console: Console, values: Mapping[str, Any]) -> None:
     """The result of ``rag status``."""
-    show_rows(
-        console,
-        ["", ""],
-        [
-            ("alias", values["alias"]),
-            ("live", values["live"] or "nothing yet; run rag index"),
-            ("candidate", values["candidate"] or "-"),
-            ("retired", ", ".join(values["retired"]) or "-"),
-            ("documents", values["documents"]),
-            ("points", values["points"]),
-            ("quarantined", values["quarantined"]),
-            ("settings match", "yes" if values["settings_match"] else "no; see rag plan"),
-            *((("", line),) if (line := "; ".join(values["change"])) else ()),
-            *((("refused", values["refusal"]),) if values["refusal"] else ()),
-            *((("reindex", "paused; rag reindex goes on"),) if values["paused"] else ()),
-            *((f"source {source['name']}", f"{source['url']} ({source['documents']} documents)") for source in values["sources"]),
-        ],
-    )
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _status_rows(values):
+        table.add_row(escape(name), escape(str(value)))
+    console.print(table)
+
+
+def _status_rows(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    yield "alias", values["alias"]
+    yield "live", values["live"] or "nothing yet; run rag index"
+    yield "candidate", values["candidate"] or "-"
+    yield "retired", ", ".join(values["retired"]) or "-"
+    yield "documents", values["documents"]
+    yield "points", values["points"]
+    yield "quarantined", values["quarantined"]
+    yield "settings match", "yes" if values["settings_match"] else "no; see rag plan"
+    yield from (("", line) for line in values["change"])
+    if values["refusal"]:
+        yield "refused", values["refusal"]
+    if values["paused"]:
+        yield "reindex", "paused; rag reindex goes on"
+    for source in values["sources"]:
+        yield f"source {source['name']}", f"{source['url']} ({source['documents']} documents)"
 
 
 def show_collections(console: Console, collections: Sequence[Mapping[str, Any]]) -> None:
-    """What stands beside the live collection."""
-    columns = ("name", "state", "model", "points", "buckets", "reason")
-    show_rows(console, columns, [[row[column] for column in columns] for row in collections])
+    """What stands beside the live collection, the gate's evidence for one that waits, and why the others ended."""
+    table = _table("collection", "state", "points", "model")
+    table.columns[0].no_wrap = all(len(row["name"]) <= NAME_WIDTH_MAX for row in collections)
+    for row in collections:
+        built = f", {row['buckets']} buckets" if row["state"] == "building" else ""
+        cells = (row["name"], row["state"] + built, row["points"], short_model(row["model"]))
+        table.add_row(*(escape(str(cell)) for cell in cells))
+    console.print(table)
+    for row in collections:
+        if row["reason"]:
+            console.print(f"{row['name']} is {row['state']}: {escape(row['reason'])}")
+        if row["state"] == "validated" and row["gate"]:
+            console.print(f"{row['name']} passed the gate:")
+            show_rows(console, ["gate", "measured"], row["gate"].items())
+
+
+def short_model(model: str) -> str:
+    """The name by which people know a model: ``all-mpnet-base-v2@e8c3b32e`` for a hub id, the module for a package."""
+    if model.startswith("package:"):
+        return model.removeprefix("package:").split("/")[0]
+    name, _, revision = model.partition("@")
+    name = name.rstrip("/").rsplit("/", 1)[-1]
+    return f"{name}@{revision[:REVISION_LENGTH]}" if revision else name
 
 
 def fsck_values(report: FsckReport, *, repaired: bool) -> dict[str, Any]:
