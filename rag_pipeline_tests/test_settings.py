@@ -44,6 +44,14 @@ def refusal(tmp_path: Path, environment: dict[str, str] | None = None, **values:
         ({"chunking": {"types": {"nonsense": {}}}}, "chunking.types.nonsense", "'pdf'"),
         ({"buckets": 0}, "buckets", "greater than or equal to 1"),
         ({"store": {"kind": "server"}}, "store.url", "add it"),
+        ({"release": {"mode": "manual"}}, "release.mode", "'automatic' or 'approval'"),
+        ({"release": {"strategy": {"chunking": "beside"}}}, "release.strategy.chunking", "'in_place' or 'candidate'"),
+        ({"release": {"strategy": {"vector_space": "in_place"}}}, "release.strategy.vector_space", "mend its spelling"),
+        ({"release": {"grace_hours": -1}}, "release.grace_hours", "greater than or equal to 0"),
+        ({"release": {"max_drop": 1.5}}, "release.max_drop", "less than or equal to 1"),
+        ({"release": {"latency_factor": 0.5}}, "release.latency_factor", "greater than or equal to 1"),
+        ({"release": {"follow_interval_s": 0}}, "release.follow_interval_s", "greater than 0"),
+        ({"embedding": {"dimension": 4}}, "embedding.dimension", "greater than or equal to 8"),
     ],
 )
 def test_refusals_name_the_field_and_the_remedy(tmp_path: Path, values: dict[str, Any], field: str, remedy: str) -> None:
@@ -107,6 +115,17 @@ def test_window_larger_than_the_model_is_refused(tmp_path: Path) -> None:
         Project.load(file)
 
 
+def test_dimension_larger_than_the_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"more than the 384 numbers .* lower it, or leave it out"):
+        Project.load(write_settings(tmp_path, embedding={"dimension": 512}))
+
+
+def test_release_is_automatic_and_in_place_unless_said_otherwise(tmp_path: Path) -> None:
+    limits = load(tmp_path).release
+    assert (limits.mode, limits.golden_set, limits.grace_hours) == ("automatic", None, 24)
+    assert set(limits.strategy.model_dump().values()) == {"in_place"}
+
+
 def test_changed_bucket_count_is_refused(tmp_path: Path) -> None:
     project = Project.load(write_settings(tmp_path, buckets=4))
     assert project.ledger.generation() == 0
@@ -121,8 +140,9 @@ def test_every_setting_says_what_it_is_for() -> None:
 
     from rag_pipeline import settings
     from rag_pipeline.indexing.chunking import rules
+    from rag_pipeline.settings import release
 
-    for module in (settings, rules):
+    for module in (settings, rules, release):
         for value in vars(module).values():
             if isinstance(value, type) and hasattr(value, "model_fields"):
                 check(value)
