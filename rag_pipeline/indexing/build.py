@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from pathlib import PurePosixPath
 
 from rag_pipeline.indexing.chunks import ChunksOutcome, ChunkStage
 from rag_pipeline.indexing.documents import DocumentsOutcome, DocumentStage
@@ -233,15 +234,22 @@ def bucket_digests(ledger: Ledger, buckets: Iterable[str], spec_fingerprint: str
 
 
 def bucket_digest(records: Collection[DocumentRecord], failed: Iterable[QuarantineEntry], spec_fingerprint: str) -> str:
-    """Digest of all that decides the points of a bucket: its documents, those known to fail, the spec."""
-    contents = {record.content_hash for record in records}
+    """Digest of all that decides the points of a bucket: its documents, those known to fail, the spec.
+
+    Equal content under another suffix fails by itself, perhaps later and in another bucket: that changes nothing here.
+    """
+    contents = {(record.content_hash, _suffix(record.path)) for record in records}
     return set_digest(
         [
             f"spec\0{spec_fingerprint}",
             *(f"{record.document_id}\0{record.content_hash}\0{record.uri}" for record in records),
-            *(f"failed\0{e.content_hash}\0{e.parser_fingerprint}" for e in failed if e.content_hash in contents),
+            *(f"failed\0{e.content_hash}\0{e.parser_fingerprint}" for e in failed if (e.content_hash, _suffix(e.path)) in contents),
         ]
     )
+
+
+def _suffix(path: str) -> str:
+    return PurePosixPath(path).suffix.lower()
 
 
 def _add(report: BuildReport, work: _Work) -> None:
