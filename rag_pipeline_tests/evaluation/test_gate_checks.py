@@ -163,6 +163,19 @@ def test_no_question_is_a_failure_unless_headings_were_the_last_resort() -> None
     assert check_retrieval([], down, down, **{**LIMITS, "is_weak": True}).passed
 
 
+@pytest.mark.parametrize(
+    ("lost", "won", "is_weak", "passes"),
+    [(6, 3, False, False), (6, 3, True, True), (9, 0, True, False), (9, 0, False, False)],
+    ids=["golden: the mean decides", "known items: a drop by chance", "known items: a sure drop", "golden: a sure drop"],
+)
+def test_drop_among_known_items_counts_only_where_it_is_sure(lost: int, won: int, is_weak: bool, passes: bool) -> None:
+    queries = [f"q{n}" for n in range(40)]
+    live = dict.fromkeys(queries, 1) | dict.fromkeys(queries[lost : lost + won])
+    candidate = dict.fromkeys(queries, 1) | dict.fromkeys(queries[:lost])
+    limits = {**LIMITS, "is_weak": is_weak}
+    assert check_retrieval(asked(*queries), answers(**candidate), answers(**live), **limits).passed is passes
+
+
 # --- latency --------------------------------------------------------------------------------------------------------
 
 
