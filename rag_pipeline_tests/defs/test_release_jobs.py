@@ -196,6 +196,7 @@ def test_buckets_can_be_backfilled_by_range(index: Index, instance: dg.DagsterIn
 # --- release ---
 
 
+@pytest.mark.deep
 def test_the_release_job_switches_to_what_was_built(built: Index, instance: dg.DagsterInstance) -> None:
     fill(built.docs, {"late.md": article("lateness")})
     result = run(built.project, instance, "release")
@@ -295,6 +296,7 @@ def test_the_retention_job_drops_what_is_past_its_grace_time(built: Index, insta
     assert project.store.collections() == [alias(project)]
 
 
+@pytest.mark.deep
 def test_freshness_fails_when_nobody_looks_or_live_lags_behind(index: Index, instance: dg.DagsterInstance) -> None:
     project = index.project
     assert verdicts(run(project, instance, "freshness")) == {"index_freshness": True}

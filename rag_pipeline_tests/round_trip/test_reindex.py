@@ -167,6 +167,7 @@ def test_other_chunks_in_the_same_space_embed_only_texts_that_are_new(index: Ind
     assert (done.build.parsed, done.build.chunked) == (0, TOTAL)
 
 
+@pytest.mark.deep
 def test_chunks_of_one_type_change_in_place_and_touch_only_that_type(index: Index, tmp_path: Path) -> None:
     fill(index.docs, {"plain.txt": "One plain sentence of text.\n"})
     index_once(index.project)
@@ -180,6 +181,7 @@ def test_chunks_of_one_type_change_in_place_and_touch_only_that_type(index: Inde
     assert after == fresh_dump(project, tmp_path / "fresh", parser=FakeParser())
 
 
+@pytest.mark.deep
 def test_going_back_in_the_settings_embeds_nothing(index: Index) -> None:
     project = index.under(embedding=PROMPT)
     build(project)
@@ -193,6 +195,7 @@ def test_going_back_in_the_settings_embeds_nothing(index: Index) -> None:
     assert check(project).findings == []
 
 
+@pytest.mark.deep
 def test_a_third_wish_gives_up_the_second(index: Index) -> None:
     second = build(index.under(embedding=PROMPT)).candidate
     project = index.under(embedding={**BATCHES, "dimension": 128})
@@ -312,6 +315,7 @@ def test_a_pause_stops_after_the_batch_and_the_next_run_goes_on(index: Index) ->
     assert (again.is_complete, again.build.embedded) == (True, TOTAL - len(kept))
 
 
+@pytest.mark.deep
 def test_a_run_of_a_paused_reindex_does_one_step_at_most(index: Index) -> None:
     project = index.under(embedding=PROMPT)
     pause_reindex(project, is_paused=True)
@@ -320,7 +324,7 @@ def test_a_run_of_a_paused_reindex_does_one_step_at_most(index: Index) -> None:
     assert done.build.embedded < TOTAL
 
 
-@pytest.mark.parametrize("batch", [0, 1, 5])
+@pytest.mark.parametrize("batch", [1, *(pytest.param(batch, marks=pytest.mark.deep) for batch in (0, 5))])
 def test_a_cancelled_run_costs_at_most_the_batch_in_flight(index: Index, batch: int) -> None:
     project = index.under(embedding=PROMPT)
 
@@ -360,6 +364,7 @@ def test_too_little_free_space_is_refused_before_anything_is_written(index: Inde
     assert [record.name for record in project.ledger.collections("docs")] == [index.first]
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(("free", "floor_gb"), [(None, 10**6), (2**29, 0.1)])
 def test_enough_space_or_a_store_that_does_not_tell_is_no_refusal(index: Index, free: int | None, floor_gb: float) -> None:
     project = index.under(embedding=PROMPT, release={"min_free_gb": floor_gb})
@@ -367,6 +372,7 @@ def test_enough_space_or_a_store_that_does_not_tell_is_no_refusal(index: Index, 
     assert build(project).is_complete
 
 
+@pytest.mark.deep
 def test_the_plan_says_beforehand_what_the_reindex_does(index: Index) -> None:
     project = index.under(embedding=PROMPT)
     plan = make_plan(project)
@@ -381,6 +387,7 @@ def test_the_plan_says_beforehand_what_the_reindex_does(index: Index) -> None:
     assert (planned.plan.upsert, planned.space.points) == (done.build.upserted, done.build.points)
 
 
+@pytest.mark.deep
 def test_forcing_builds_what_was_refused(index: Index) -> None:
     project = index.under(embedding=PROMPT)
     build(project)
@@ -391,6 +398,7 @@ def test_forcing_builds_what_was_refused(index: Index) -> None:
     switch(project)
 
 
+@pytest.mark.deep
 def test_a_candidate_that_retention_dropped_is_built_again_under_a_new_number(index: Index) -> None:
     project = index.under(embedding=PROMPT)
     first = build(project).candidate
@@ -470,8 +478,7 @@ def test_an_index_run_with_new_texts_says_what_to_do(changed: Index) -> None:
 # --- real PDFs ---
 
 
-@pytest.mark.deep
-@pytest.mark.parametrize("way", ["in_place", "candidate"])
+@pytest.mark.parametrize("way", [pytest.param("in_place", marks=pytest.mark.deep), "candidate"])
 def test_a_change_for_pdf_alone_touches_only_pdfs(tmp_path: Path, way: str) -> None:
     docs = {"fontconfig.pdf": "manuals/fontconfig-user.pdf", "timers.md": "node/timers.md", "heapq.py": "code/heapq.py"}
     file = write_settings(tmp_path)

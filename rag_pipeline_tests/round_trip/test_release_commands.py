@@ -186,6 +186,7 @@ def test_parts_are_built_and_not_switched(built: Rag) -> None:
     assert (row["state"], row["buckets"], row["points"]) == ("validated", 4, 3)
 
 
+@pytest.mark.deep
 def test_a_pause_holds_until_the_next_reindex(rag: Rag) -> None:
     write_settings(rag.folder, **WANTED)
     paused = rag("reindex", "--pause")
@@ -231,6 +232,7 @@ def test_a_golden_set_that_is_missing_or_broken_is_named(built: Rag) -> None:
 # --- release, approval, going back ---
 
 
+@pytest.mark.deep
 def test_a_release_waits_for_its_approval(built: Rag) -> None:
     write_settings(built.folder, **WANTED, release={"mode": "approval"})
     live = built.json("status")["live"]
@@ -247,6 +249,7 @@ def test_a_release_with_nothing_to_release_is_fine(rag: Rag) -> None:
     assert (values["switched"], values["reason"], values["gate"]) == (False, "already live", [])
 
 
+@pytest.mark.deep
 def test_a_release_of_what_is_not_built_says_what_to_run(rag: Rag) -> None:
     write_settings(rag.folder, **WANTED)
     assert rag("reindex", "--buckets", "00").returncode == 0
@@ -329,6 +332,7 @@ def test_a_lost_store_is_written_again_by_another_process(real: Rag) -> None:
     lose_the_store(real, at_top=True)
 
 
+@pytest.mark.deep
 def test_a_rebuild_of_what_stands_changes_nothing(released: Rag) -> None:
     live = released.json("status")["live"]
     assert released.json("rebuild")["collection"] == live
