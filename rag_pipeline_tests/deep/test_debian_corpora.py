@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from rag_pipeline.operations.progress import SILENT
+from rag_pipeline.operations.reindex import reindex
+from rag_pipeline.operations.release import release, roll_back
+from rag_pipeline.operations.status import read_status
 from rag_pipeline.project import Project
 from rag_pipeline_tests.projects import check, dump, embedder, fresh_dump, index_once, open_project, write_settings
 
@@ -20,12 +24,13 @@ POSTGRESQL = Path("/usr/share/doc/postgresql-doc-15/html")
 TEXLIVE = Path("/usr/share/texlive/texmf-dist/doc")
 PDFS = 20
 PDF_BYTES_MAX = 2_000_000
+SETTINGS = {"buckets": 16, "parsing": {"workers": 2}}
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     folder = tmp_path_factory.mktemp("debian")
-    file = write_settings(folder, buckets=16, parsing={"workers": 2})
+    file = write_settings(folder, **SETTINGS)
     for name, source in {"python": PYTHON, "postgresql": POSTGRESQL}.items():
         pages = [page for page in sorted(source.rglob("*.html")) if page.is_file()]
         for page in pages:
@@ -57,7 +62,7 @@ def assert_in_step(project: Project, folder: Path) -> None:
 
 
 def test_every_page_is_indexed_or_in_quarantine_with_a_reason(project: Project) -> None:
-    counts = project.status()
+    counts = read_status(project)
     assert counts["documents"] >= 1699 + PDFS
     entries = project.ledger.quarantine()
     assert all(entry.reason and entry.detail for entry in entries)
@@ -92,3 +97,42 @@ def test_all_changes_at_once_end_in_the_index_of_a_fresh_build(project: Project,
     assert report.quarantined >= 1
     assert len(embedded) <= 4, "an edit of one paragraph embeds the chunks that changed, a rename embeds none"
     assert_in_step(project, tmp_path)
+
+
+def test_chunk_size_of_pdf_alone_touches_only_pdfs(project: Project, tmp_path: Path) -> None:
+    before = dump(project)
+    project.close()
+    changed = open_project(
+        write_settings(project.settings.root, **SETTINGS, chunking={"types": {"pdf": {"size": 512, "target": 1.0}}})
+    )
+    try:
+        _, report = index_once(changed)
+        assert report.parsed == 0
+        assert 0 < report.chunked <= PDFS
+        after = dump(changed)
+        touched = {before[key]["type"] for key in before.keys() - after.keys()} | {
+            after[key]["type"] for key in after.keys() - before.keys()
+        }
+        assert touched == {"pdf"}
+        assert check(changed).findings == []
+    finally:
+        changed.close()
+
+
+def test_model_switch_parses_nothing_and_ends_in_the_index_of_a_fresh_build(project: Project, tmp_path: Path) -> None:
+    project.close()
+    switched = open_project(write_settings(project.settings.root, **SETTINGS, embedding={"query_prompt": "query: "}))
+    try:
+        old = switched.collections().live
+        done = reindex(switched, switched.buckets, progress=SILENT)
+        assert (done.build.parsed, done.is_complete) == (0, True)
+        released = release(switched, approve=False, by="test", progress=SILENT)
+        assert released.is_switched
+        assert released.previous == old.name
+        assert released.gate.passed
+        assert_in_step(switched, tmp_path)
+        back = roll_back(switched, reason="test", by="test", progress=SILENT)
+        assert back.collection == old.name
+        assert check(switched).findings == []
+    finally:
+        switched.close()
