@@ -5,7 +5,7 @@ puts the states right (``settle``).
 """
 
 import json
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rag_pipeline.indexing.identity import collection_name, space_fingerprint, spec_fingerprint, spec_from_values, spec_values
@@ -66,7 +66,9 @@ def settle(ledger: Ledger, store: VectorStore, *, alias: str) -> None:
     """Writes down what the alias proves, after a crash between a switch and its record. Under the writer lock."""
     behind = store.resolve_alias(alias)
     known = {record.name: record for record in ledger.collections(alias)}
-    for record in follow_alias(_adopted(list(known.values()), store, alias, behind), behind):
+    refusals = read_refusals(ledger, alias)
+    for proven in follow_alias(_adopted(list(known.values()), store, alias, behind), behind):
+        record = _left_for_good(proven, refusals)
         if record == known.get(record.name):
             continue
         ledger.put_collection(record)
@@ -154,6 +156,14 @@ def _proven(record: CollectionRecord, behind: str) -> CollectionRecord:
 
 def _adopted(
     records: Sequence[CollectionRecord], store: VectorStore, alias: str, behind: str | None
+def _left_for_good(record: CollectionRecord, refusals: Mapping[str, str]) -> CollectionRecord:
+    """As refused, where a rollback left it and was cut off: going back once more must not return to it."""
+    reason = refusals.get(spec_fingerprint(spec_from_values(record.spec)))
+    if record.state is not CollectionState.RETIRED or reason is None:
+        return record
+    return replace(record, state=CollectionState.REFUSED, reason=reason)
+
+
 ) -> Sequence[CollectionRecord]:
     """With the collection behind the alias, if a lost ledger does not know it: the store keeps its spec too."""
     if behind is None or any(record.name == behind for record in records):

@@ -1,26 +1,39 @@
 """kill -9 at named places of a first build and of an incremental run; the next run completes it and loses nothing."""
 
-import signal
+import contextlib
+import os
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from rag_pipeline_tests.fakes.parser import FakeParser
 from rag_pipeline_tests.projects import article, check, dump, fill, fresh_dump, open_project, write_settings
-from rag_pipeline_tests.round_trip.dying_run import PLACES
+from rag_pipeline_tests.round_trip.dying_run import KILLED, Kill, ask, read_log, run
 
-pytestmark = pytest.mark.deep
 BATCH_TOKENS = 256
 """Small batches, so that there are many; one of them may be lost."""
-TEXTS_IN_FLIGHT = 16
-
-
-def run(file: Path, log: Path, place: str = "nowhere", *, call: int = 1, moment: str = "before") -> int:
-    command = [sys.executable, "-m", "rag_pipeline_tests.round_trip.dying_run", str(file), place, str(call), moment, str(log)]
-    return subprocess.run(command, capture_output=True, timeout=120, check=False).returncode
+MOMENTS = ("before", "after")
+BUILD = ("document_artifact.append", "vector_artifact.append", "store.upsert", "ledger.put_bucket_state")
+FIRST_BUILD = [
+    *(Kill(place, 3, moment) for place in BUILD for moment in MOMENTS),
+    *(Kill(place, 1, moment) for place in ("store.create_collection", "store.switch_alias") for moment in MOMENTS),
+    Kill("chunk_artifact.append", 2, "after"),
+    Kill("ledger.commit_scan"),
+    Kill("ledger.commit_scan", moment="after"),
+    Kill("store.optimize", moment="after"),
+]
+INCREMENTAL = [
+    *(Kill(place, 2, moment) for place in (*BUILD, "store.delete") for moment in MOMENTS),
+    Kill("chunk_artifact.append", 2, "after"),
+    Kill("ledger.commit_scan", moment="after"),
+    Kill("document_artifact.replace"),
+    Kill("vector_artifact.retain"),
+]
+EVERYDAY = Kill("store.upsert", 2, "after")
+deep = pytest.mark.deep
 
 
 def prepare(tmp_path: Path) -> tuple[Path, Path]:
@@ -37,52 +50,82 @@ def change(docs: Path) -> None:
 
 
 def assert_complete(file: Path, tmp_path: Path, log: Path) -> None:
-    project = open_project(file)
+    project = open_project(file, parser=FakeParser())
     try:
         assert check(project).findings == []
-        assert dump(project) == fresh_dump(project, tmp_path / "fresh")
+        assert dump(project) == fresh_dump(project, tmp_path / "fresh", parser=FakeParser())
     finally:
         project.close()
-    twice = sum(count - 1 for count in Counter(log.read_text().splitlines()).values())
-    assert twice <= TEXTS_IN_FLIGHT
+    twice, batch = read_log(log)
+    assert twice <= batch
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("place", [place for place in PLACES if place != "store.delete"])
-def test_first_build_survives_a_kill(tmp_path: Path, place: str, moment: str) -> None:
-    file, log = prepare(tmp_path)
-    call = 1 if place == "store.switch_alias" else 3
-    assert run(file, log, place, call=call, moment=moment) == -signal.SIGKILL
-    assert run(file, log) == 0
-    assert_complete(file, tmp_path, log)
-
-
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("place", [place for place in PLACES if place != "store.switch_alias"])
-def test_incremental_run_survives_a_kill(tmp_path: Path, place: str, moment: str) -> None:
+def survive(tmp_path: Path, kill: Kill) -> None:
     file, log = prepare(tmp_path)
     assert run(file, log) == 0
-    log.write_text("")
+    log.unlink()
     change(tmp_path / "docs")
-    assert run(file, log, place, call=2, moment=moment) == -signal.SIGKILL
+    assert run(file, log, kill) == KILLED
+    assert ask(file, "Part 2 of topic15")[1] >= {"docs/topic15.md"}
     assert run(file, log) == 0
     assert_complete(file, tmp_path, log)
 
 
+@deep
+@pytest.mark.parametrize("kill", FIRST_BUILD, ids=str)
+def test_first_build_survives_a_kill(tmp_path: Path, kill: Kill) -> None:
+    file, log = prepare(tmp_path)
+    assert run(file, log, kill) == KILLED
+    assert run(file, log) == 0
+    assert_complete(file, tmp_path, log)
+
+
+@deep
+@pytest.mark.parametrize("kill", INCREMENTAL, ids=str)
+def test_incremental_run_survives_a_kill(tmp_path: Path, kill: Kill) -> None:
+    survive(tmp_path, kill)
+
+
+def test_a_killed_run_loses_nothing(tmp_path: Path) -> None:
+    survive(tmp_path, EVERYDAY)
+
+
+@deep
 def test_kill_after_kill_still_converges(tmp_path: Path) -> None:
     file, log = prepare(tmp_path)
-    for call, place in enumerate(PLACES[:4] * 2, 1):
-        run(file, log, place, call=call, moment="after" if call % 2 else "before")
+    for call, place in enumerate(BUILD * 2, 1):
+        run(file, log, Kill(place, call, "after" if call % 2 else "before"))
     assert run(file, log) == 0
     assert_complete(file, tmp_path, log)
 
 
+@deep
 def test_parsing_children_end_with_the_killed_run(tmp_path: Path) -> None:
     file, log = prepare(tmp_path)
-    run(file, log, "store.upsert", call=1)
+    call = f"work(Path({str(file)!r}), Path({str(log)!r}), Kill('store.upsert'), 'index', has_real_parser=True)"
+    command = f"from pathlib import Path; from rag_pipeline_tests.round_trip.dying_run import Kill, work; {call}"
+    mark = f"RAG_TEST_RUN={tmp_path}"
+    environment = {**os.environ, "RAG_TEST_RUN": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", command], env=environment) as process:
+        seen: set[int] = set()
+        while process.poll() is None:
+            seen |= processes_with(mark) - {process.pid}
+            time.sleep(0.02)
+    assert process.returncode == KILLED
+    assert seen, "no parsing child was seen"
     for _ in range(50):
-        left = subprocess.run(["pgrep", "-f", str(file)], capture_output=True, text=True, check=False).stdout.split()
+        left = processes_with(mark)
         if not left:
             break
         time.sleep(0.1)
-    assert left == []
+    assert left == set()
+
+
+def processes_with(mark: str) -> set[int]:
+    """Processes that inherited this variable."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found.add(int(folder.name))
+    return found
