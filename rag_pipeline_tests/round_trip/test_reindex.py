@@ -1,5 +1,6 @@
 """A second collection built beside the live one: with the least work, followed by what the sources say meanwhile."""
 
+import itertools
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -345,8 +346,15 @@ def test_a_cancelled_run_costs_at_most_the_batch_in_flight(index: Index, batch: 
     assert check(project).findings == []
 
 
-def test_a_tiny_interval_gets_on_all_the_same(index: Index) -> None:
+def test_a_tiny_interval_gets_on_all_the_same(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     project = index.under(embedding=PROMPT, release={"follow_interval_s": 1e-9})
+    work, worked = slices._work_one_slice, itertools.count(1)
+
+    def one_slice(*args: Any) -> None:
+        assert next(worked) <= 3 * TOTAL, "slices that do nothing"
+        work(*args)
+
+    monkeypatch.setattr(slices, "_work_one_slice", one_slice)
     done = build(project)
     assert done.is_complete
     assert done.slices >= 4
