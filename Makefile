@@ -3,13 +3,15 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
+N ?= 10000
+SEED ?= 1
 export HF_HUB_OFFLINE ?= 1
 export DO_NOT_TRACK := 1
 # Stores sync to disk often; in memory the tests take a third of the time.
 SCRATCH := $(shell [ -w /dev/shm ] && echo /dev/shm || echo /tmp)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-deep lint format dev docs bench clean
+.PHONY: help install demo test test-deep histories lint format dev docs bench clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +34,10 @@ test: install  ## what a user runs: no root, no Debian packages
 
 test-deep: install  ## kills, real corpora, a real browser; needs the Debian packages that .ci/run installs
 	$(BIN)/python -m pytest -m deep -n $(WORKERS)
+
+histories: install  ## N=10000 SEED=1: that many random histories of edits, switches and deaths, each compared with a fresh build
+	TMPDIR=$(SCRATCH) RAG_HISTORIES=$(N) $(BIN)/python -m pytest -m deep --hypothesis-seed=$(SEED) \
+		rag_pipeline_tests/round_trip/test_release_histories.py
 
 lint: install  ## style, types, arrows between rooms, generated pages
 	$(BIN)/ruff check .
