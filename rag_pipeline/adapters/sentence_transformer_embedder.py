@@ -14,6 +14,7 @@ import numpy as np
 from rag_pipeline.adapters.arithmetic import SAMPLE_TEXTS, Trial, agreement, half_precision, measure, verdict
 from rag_pipeline.adapters.model_files import tokenizer_file
 from rag_pipeline.adapters.model_tokens import TokenCounter
+from rag_pipeline.adapters.process_memory import MemoryReturn, keep_few_shapes
 from rag_pipeline.errors import BackendRejectedError, BadVectorError, BatchTooLargeError, SettingsError
 from rag_pipeline.schema import Matrix, ModelFacts, Vector
 from rag_pipeline.settings import EmbeddingSettings
@@ -95,10 +96,12 @@ class _Model:
     """The loaded modules: the transformer in the chosen arithmetic, everything behind it in float32."""
 
     def __init__(self, facts: ModelFacts, settings: EmbeddingSettings, *, dtype: str) -> None:
+        keep_few_shapes()
         import torch
 
         self.device = _pick_device(settings.device)
         self._torch = torch
+        self._memory = MemoryReturn() if self.device == "cpu" else None
         self._facts = facts
         self._counter = TokenCounter(tokenizer_file(Path(facts.path)), max_tokens=settings.max_tokens)
         self._modules = list(_load(facts, device=self.device, dtype=getattr(torch, dtype)))
@@ -131,7 +134,10 @@ class _Model:
         if not texts:
             return np.zeros((0, self._facts.dimension), dtype=np.float32)
         ids = self._counter.token_ids([prompt + text for text in texts])
-        return self._forward(ids, prompt_length=self._counter.prompt_length(prompt))
+        vectors = self._forward(ids, prompt_length=self._counter.prompt_length(prompt))
+        if self._memory is not None:
+            self._memory.count(len(ids) * max(map(len, ids)))
+        return vectors
 
     def embed_samples(self) -> Matrix:
         """Vectors of the sample texts, cut where the window is very short."""

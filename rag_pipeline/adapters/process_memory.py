@@ -1,0 +1,63 @@
+"""Keeps the memory of a process that embeds on a CPU from growing with the number of texts.
+
+Batches of uneven shape leave two things behind. glibc's heap is torn: what a batch frees lies between what stays, and the
+next batch, a little larger, takes new memory. And machine code is kept for each of the last 1,024 shapes, which hardly ever
+come back.
+
+Measured with the packaged model in bfloat16 on two cores, real pages, batches of 8,192 tokens. Anonymous memory after loading:
+440 MiB. After 100 batches: 1,013 as glibc has it, 612 with free memory given back after each batch, 445 with few shapes as well.
+It costs 0.01 s a batch of 0.9 s. A fixed threshold for mapping (M_MMAP_THRESHOLD) also kept memory flat, but every layer then
+pays for fresh pages: a fifth of the speed. One arena alone (M_ARENA_MAX) did nothing.
+"""
+
+import ctypes
+import os
+import sys
+from collections.abc import Callable
+from functools import cache
+
+FREED_TOKENS = 4096
+"""Padded tokens after which free memory goes back to the system: every full batch, but not every single short text."""
+
+_KEPT_SHAPES = 16
+"""Enough that the layers of one batch share their code."""
+
+_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+"""Those of oneDNN and of torch above it; code goes only when both have let it go. Read at the first computation."""
+
+
+class MemoryReturn:
+    """Gives free memory back to the system after every so many tokens."""
+
+    def __init__(self, give_back: Callable[[], None] | None = None) -> None:
+        self._give_back = give_back or give_back_free_memory
+        self._tokens = 0
+
+    def count(self, tokens: int) -> None:
+        """To be told of every batch, after its memory is free."""
+        self._tokens += tokens
+        if self._tokens >= FREED_TOKENS:
+            self._tokens = 0
+            self._give_back()
+
+
+def keep_few_shapes() -> None:
+    """To be called before the first computation; what the user has set stands."""
+    for name in _CACHES:
+        os.environ.setdefault(name, str(_KEPT_SHAPES))
+
+
+def give_back_free_memory() -> None:
+    """Where the C library is glibc; elsewhere nothing happens."""
+    trim = _malloc_trim()
+    if trim is not None:
+        trim(0)
+
+
+@cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    # musl has no such function, and its heap gives free memory back by itself.
+    trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    return trim
