@@ -91,9 +91,12 @@ def open_collection(ledger: Ledger, store: VectorStore, record: CollectionRecord
 def start_candidate(ledger: Ledger, store: VectorStore, record: CollectionRecord, spec: IndexSpec) -> CollectionRecord:
     """The candidate, on its way under this spec; others that were under way are given up."""
     give_up_superseded(ledger, alias=record.alias, wanted={record.name})
-    is_same = record.state in UNDER_WAY and dict(record.spec) == spec_values(spec)
-    if not is_same:
-        record = replace(record, state=CollectionState.BUILDING, spec=spec_values(spec), reason="")
+    values = spec_values(spec)
+    if record.state not in UNDER_WAY or dict(record.spec) != values:
+        record = replace(record, state=CollectionState.BUILDING, spec=values, reason="")
+    held = store.metadata(record.name)
+    if held and held != values and held.get("vector_space") == values["vector_space"]:  # begun under other chunking or parsers
+        store.set_metadata(record.name, values)
     return open_collection(ledger, store, record, spec)
 
 
@@ -154,8 +157,6 @@ def _proven(record: CollectionRecord, behind: str) -> CollectionRecord:
     return record
 
 
-def _adopted(
-    records: Sequence[CollectionRecord], store: VectorStore, alias: str, behind: str | None
 def _left_for_good(record: CollectionRecord, refusals: Mapping[str, str]) -> CollectionRecord:
     """As refused, where a rollback left it and was cut off: going back once more must not return to it."""
     reason = refusals.get(spec_fingerprint(spec_from_values(record.spec)))
@@ -164,6 +165,8 @@ def _left_for_good(record: CollectionRecord, refusals: Mapping[str, str]) -> Col
     return replace(record, state=CollectionState.REFUSED, reason=reason)
 
 
+def _adopted(
+    records: Sequence[CollectionRecord], store: VectorStore, alias: str, behind: str | None
 ) -> Sequence[CollectionRecord]:
     """With the collection behind the alias, if a lost ledger does not know it: the store keeps its spec too."""
     if behind is None or any(record.name == behind for record in records):
