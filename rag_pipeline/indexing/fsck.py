@@ -84,14 +84,17 @@ class Fsck:
             return report
         names = list(buckets)
         progress.extend("fsck", len(names))
+        expected: dict[str, int] = {}
         for bucket in names:
-            self._check_bucket(bucket, report)
+            expected[bucket] = self._check_bucket(bucket, report)
             progress.advance("fsck")
             self._after_bucket()
         self._check_strangers(set(names), report)
         self._check_alias(report)
-        for bucket in self._build.stale_buckets(names):
+        stale = self._build.stale_buckets(names)
+        for bucket in stale:
             report.add("out_of_step", f"bucket {bucket}", "the ledger has changes that the index lacks; run rag index")
+        self._check_ledger({bucket: points for bucket, points in expected.items() if bucket not in stale}, report)
         return report
 
     def repair(self, report: FsckReport) -> None:
@@ -101,7 +104,8 @@ class Fsck:
         self._ledger.forget_bucket_states(self._collection.name)
         self._ledger.add_decision("repair", {"collection": self._collection.name, "findings": report.by_kind()})
 
-    def _check_bucket(self, bucket: str, report: FsckReport) -> None:
+    def _check_bucket(self, bucket: str, report: FsckReport) -> int:
+        """How many points the bucket should hold."""
         documents, chunks = self._build.load(bucket)
         self._check_documents(documents, report)
         for key, row in documents.rows.items():
@@ -119,6 +123,7 @@ class Fsck:
         for key in desired.keys() - seen:
             report.add("missing", key, f"point of {desired[key].payload['uri']} is not in the store")
         report.points += len(seen)
+        return len(desired)
 
     def _check_documents(self, documents: DocumentsOutcome, report: FsckReport) -> None:
         report.documents += len(documents.records)
@@ -173,6 +178,15 @@ class Fsck:
             report.damaged_points.add(point.id)
         if counted != report.points + len(strangers):
             report.add("count", self._collection.name, f"store counts {counted} points, {report.points} can be read")
+
+    def _check_ledger(self, expected: Mapping[str, int], report: FsckReport) -> None:
+        """The ledger's own counts, without which a release stops after the gate."""
+        states = self._ledger.bucket_states(self._collection.name)
+        for bucket, points in expected.items():
+            if states[bucket].points != points:
+                report.add(
+                    "count", f"bucket {bucket}", f"the ledger counts {states[bucket].points} points, its chunks make {points}"
+                )
 
     def _check_alias(self, report: FsckReport) -> None:
         behind = self._store.resolve_alias(self._collection.alias)

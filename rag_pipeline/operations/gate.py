@@ -29,14 +29,17 @@ Search = Callable[[str], list[Hit]]
 def judge(
     project: Project, candidate: CollectionRecord, spec: IndexSpec, live: CollectionRecord | None, progress: Progress
 ) -> GateReport:
-    """What the gate says of this content of the candidate; written down. What passed once is not judged again."""
+    """What the gate says of this content of the candidate; written down.
+
+    Of content that passed once everything stored is compared again, since days may lie between, but no question is asked again.
+    """
     digest = fingerprint(
         {"content": content_digest(project.ledger, candidate.name), "by": _criteria(project), "live": _name(live)}
     )
     known = find_verdict(project, candidate.name)
-    if known is not None and known.content_digest == digest and known.passed:
-        return known
     checks = [_check_everything(project, candidate, spec, progress)]
+    if checks[0].passed and known is not None and known.content_digest == digest and known.passed:
+        return known
     if checks[0].passed:  # what is not even there cannot be searched
         checks += _check_answers(project, candidate, live)
     report = GateReport(candidate.name, _name(live), digest, tuple(checks))
