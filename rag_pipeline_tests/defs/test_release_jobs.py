@@ -64,10 +64,12 @@ def run(project: Project, instance: dg.DagsterInstance, job: str, **options: Any
     return definition.execute_in_process(instance=instance, raise_on_error=False, run_config={**QUIET, "ops": ops}, **options)
 
 
-def by_hand(project: Project, instance: dg.DagsterInstance, asset: dg.AssetKey, **options: Any) -> dg.ExecuteInProcessResult:
-    """Materialises one asset, as the web UI does."""
+def by_hand(project: Project, instance: dg.DagsterInstance, *assets: dg.AssetKey, **options: Any) -> dg.ExecuteInProcessResult:
+    """Materialises assets, as the web UI does."""
     job = make_definitions(project).resolve_implicit_global_asset_job_def()
-    return job.execute_in_process(instance=instance, raise_on_error=False, run_config=QUIET, asset_selection=[asset], **options)
+    return job.execute_in_process(
+        instance=instance, raise_on_error=False, run_config=QUIET, asset_selection=list(assets), **options
+    )
 
 
 def alias(project: Project) -> str | None:
@@ -239,6 +241,16 @@ def test_materialising_live_collection_by_hand_is_the_approval(built: Index, ins
     assert metadata_of(result, LIVE)["switched"] is True
     assert alias(project) != live
     assert project.ledger.decisions(kind="switch")[0].content["by"] == "web UI"
+
+
+def test_materialising_it_along_with_others_is_no_approval(built: Index, instance: dg.DagsterInstance) -> None:
+    project = built.under(**APPROVAL)
+    live = alias(project)
+    tags = {"dagster/asset_partition_range_start": "00", "dagster/asset_partition_range_end": "03"}
+    result = by_hand(project, instance, CANDIDATE, LIVE, tags=tags)
+    assert result.success
+    assert "waits for approval" in metadata_of(result, LIVE)["reason"]
+    assert alias(project) == live
 
 
 @pytest.mark.deep
