@@ -251,7 +251,13 @@ class Project:
 
     def writer_lock(self) -> AbstractContextManager[int]:
         """Held while the index is written; its fencing number."""
-        return self.ledger.writer_lock(wait_s=self.settings.writer_wait_s, on_wait=self._on_wait)
+        return self.ledger.writer_lock(wait_s=self.settings.writer_wait_s, on_wait=self._wait_for_writer)
+
+    def _wait_for_writer(self, message: str) -> None:
+        """Lets go of the store: who writes the index needs it, and an embedded one has a lock of its own."""
+        if "store" in self.__dict__:
+            self.store.close()
+        self._on_wait(message)
 
     def close(self) -> None:
         """Ends child processes and frees locks."""

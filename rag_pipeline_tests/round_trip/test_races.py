@@ -193,6 +193,21 @@ def test_processes_that_race_lose_nothing(tmp_path: Path) -> None:
             run_races(tmp_path / str(seed), seed, RACES_OF_ONE_STATE, 3, race)
 
 
+def test_who_waits_for_the_writer_lock_lets_go_of_the_store(tmp_path: Path) -> None:
+    file = write_settings(tmp_path, **BASE, store={"kind": "edge", "lock_wait_s": 10})
+    fill(tmp_path / "docs", {NAMES[0]: TEXTS[0]})
+    waiting, writing = open_runner(file), open_runner(file)
+    index_once(waiting)  # and keeps the store open
+    with impatient(), writing.writer_lock():
+        thread = threading.Thread(target=index_once, args=(waiting,))
+        thread.start()
+        assert writing.store.count(writing.target.name) > 0
+        writing.store.close()
+    thread.join(timeout=30)
+    assert not thread.is_alive()
+    waiting.close()
+
+
 # --- who was overtaken ----------------------------------------------------------------------------------------------
 
 
