@@ -6,6 +6,7 @@ import dagster as dg
 
 from rag_pipeline.defs.jobs import COLLECTION_TAG
 from rag_pipeline.defs.progress import LogProgress
+from rag_pipeline.defs.release_assets import LIVE, live_metadata
 from rag_pipeline.defs.translation import translated
 from rag_pipeline.indexing.reports import release_values
 from rag_pipeline.indexing.status import count_documents
@@ -34,10 +35,12 @@ def make_rollback_job(project: Project, show: Progress | None) -> Any:
             with translated():
                 progress = show or LogProgress(context.log.info)
                 done = roll_back(project, reason=config.reason, by=f"job {ROLLBACK_JOB}", progress=progress)
+                points = project.store.count(done.collection)
                 counts = count_documents(project.ledger, done.collection)
         finally:
             project.close()
         project.ledger.put_report(context.run_id, "release", release_values(done, counts=counts))
+        context.log_event(dg.AssetMaterialization(LIVE, metadata=live_metadata(project, done, points=points)))
         context.log.info(f"{done.collection} is live again, {done.previous} is refused: {done.reason}")
 
     @dg.job(

@@ -76,5 +76,44 @@ def collection_metadata(report: BuildReport, *, collection: str) -> Mapping[str,
     }
 
 
+def candidate_metadata(report: BuildReport) -> Mapping[str, Any]:
+    """Of the ``candidate_collection`` asset: cutting, embedding and writing as one work."""
+    return {
+        "parsed": report.parsed,
+        "chunks": report.chunks,
+        "embedded": report.embedded,
+        "reused": report.chunks - report.embedded,
+        "tokens": report.tokens,
+        "tokens_per_s": rate(report.tokens, report.seconds["embeddings"]),
+        "points": report.points,
+        "upserted": report.upserted,
+        "deleted": report.deleted,
+        "seconds": round(sum(report.seconds.values()), 3),
+    }
+
+
+def evidence_metadata(evidence: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of a check of the gate: its figures, which the web UI plots, its lists as tables, and all of it as JSON."""
+    values: dict[str, Any] = {"evidence": dg.MetadataValue.json(dict(evidence))}
+    for name, value in evidence.items():
+        if isinstance(value, list) and value and isinstance(value[0], Mapping):
+            values[name] = table(list(value[0]), [[_plain(field) for field in row.values()] for row in value])
+        else:
+            values |= _figures(name, value)
+    return values
+
+
+def _plain(field: Any) -> Any:
+    return ", ".join(map(str, field)) if isinstance(field, list) else field
+
+
+def _figures(name: str, value: Any) -> dict[str, Any]:
+    """The numbers in a value, however deep, under names that say where they stand; of an interval only the mean."""
+    if isinstance(value, Mapping):
+        return {key: number for part, below in value.items() for key, number in _figures(f"{name} {part}", below).items()}
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return {name.removesuffix(" mean"): round(value, 4)} if is_number else {}
+
+
 def _common(report: BuildReport, stage: str) -> dict[str, Any]:
     return {"buckets": report.buckets, "buckets_in_step": report.in_step, "seconds": round(report.seconds[stage], 3)}

@@ -15,7 +15,7 @@ from rag_pipeline.indexing.identity import spec_fingerprint
 from rag_pipeline.indexing.release import Release, gate_values
 from rag_pipeline.indexing.reports import build_values, find_problems, release_values
 from rag_pipeline.indexing.status import count_documents
-from rag_pipeline.operations.reindex import ReindexReport, reindex
+from rag_pipeline.operations.reindex import ReindexReport, pause_reindex, reindex
 from rag_pipeline.operations.release import keep_live, release, validate
 from rag_pipeline.ports import Progress
 from rag_pipeline.project import Project
@@ -66,6 +66,8 @@ def make_candidate(project: Project, show: Progress | None) -> dg.AssetsDefiniti
     )
     def candidate_collection(context: dg.AssetExecutionContext, config: ReindexConfig) -> dg.MaterializeResult[None]:
         progress = show or LogProgress(context.log.info)
+        if _is_by_hand(context.run):
+            pause_reindex(project, is_paused=False)  # who starts it, or starts it again, wants it to go on
         try:
             with translated():
                 done = reindex(project, context.partition_keys, force=config.force, progress=progress, say=context.log.warning)
@@ -86,7 +88,7 @@ def make_gate(project: Project, show: Progress | None) -> dg.AssetChecksDefiniti
         for name, text in GATE_CHECKS.items()
     ]
 
-    @dg.multi_asset_check(name="release_gate", specs=specs)
+    @dg.multi_asset_check(name="release_gate", specs=specs, can_subset=True)
     def release_gate(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         try:
             with translated():
@@ -95,7 +97,8 @@ def make_gate(project: Project, show: Progress | None) -> dg.AssetChecksDefiniti
             project.close()
         if report is not None:
             project.ledger.put_report(context.run.run_id, "gate", gate_values(report))
-        yield from _check_results(report)
+        wanted = {key.name for key in context.selected_asset_check_keys}
+        yield from (result for result in _check_results(report) if result.check_name in wanted)
 
     return release_gate
 
@@ -109,7 +112,6 @@ def make_live(project: Project, show: Progress | None) -> dg.AssetsDefinition:
         group_name=GROUP,
         owners=OWNERS,
         kinds={"qdrant"},
-        code_version=spec_fingerprint(project.spec),
         description="The collection behind the alias. A candidate takes its place in one step, or is refused with the reasons. "
         "Materialised by hand, this is the approval where release.mode is approval.",
     )
@@ -130,7 +132,7 @@ def make_live(project: Project, show: Progress | None) -> dg.AssetsDefinition:
         problems = find_problems(project.ledger.report(context.run.run_id), fail_share=project.settings.quarantine.fail_share)
         if problems:
             raise dg.Failure(description="; ".join(problems), allow_retries=False)
-        return dg.MaterializeResult(metadata={**_live_metadata(project, done), "points": points})
+        return dg.MaterializeResult(metadata=live_metadata(project, done, points=points))
 
     return live_collection
 
@@ -144,6 +146,11 @@ def reindex_values(done: ReindexReport) -> dict[str, Any]:
         "paused": done.is_paused,
         "problems": done.problems,
     }
+
+
+def _is_by_hand(run: dg.DagsterRun) -> bool:
+    """Whether no sensor asked for this run; one that is executed again counts as asked for by hand."""
+    return "dagster/sensor_name" not in run.tags or run.parent_run_id is not None
 
 
 def _release(project: Project, context: dg.AssetExecutionContext, *, approve: bool, progress: Progress) -> Release:
@@ -169,35 +176,35 @@ def _check_results(report: GateReport | None) -> Iterator[dg.AssetCheckResult]:
             passed=check.passed,
             severity=dg.AssetCheckSeverity.ERROR,
             description=check.summary,
-            metadata={"summary": check.summary, "evidence": dg.MetadataValue.json(dict(check.evidence))},
+            metadata=metadata.evidence_metadata(check.evidence),
         )
 
 
 def _candidate_metadata(project: Project, done: ReindexReport) -> Mapping[str, Any]:
     if done.candidate is None:
         return {"summary": "the settings ask for nothing that needs a candidate"}
-    built = metadata.embeddings_metadata(done.build, engine={})
-    states = project.ledger.bucket_states(done.candidate.name)
+    built = len(project.ledger.bucket_states(done.candidate.name))
     return {
-        **built,
-        **metadata.collection_metadata(done.build, collection=done.candidate.name),
-        "parsed": done.build.parsed,
-        "buckets_built": f"{len(states)} of {len(project.buckets)}",
+        "collection": done.candidate.name,
         "complete": done.is_complete,
+        "buckets_built": f"{built} of {len(project.buckets)}",
+        **metadata.candidate_metadata(done.build),
         "slices": done.slices,
         "problems": "; ".join(done.problems) or "none",
     }
 
 
-def _live_metadata(project: Project, done: Release) -> dict[str, Any]:
+def live_metadata(project: Project, done: Release, *, points: int) -> dict[str, Any]:
+    """Of ``live_collection``: what is behind the alias, and why."""
     values: dict[str, Any] = {
         "alias": project.settings.alias,
         "collection": done.collection,
-        "previous": done.previous or "none",
         "switched": done.is_switched,
+        **({"previous": done.previous or "none"} if done.is_switched else {}),
         "reason": done.reason,
+        "points": points,
     }
     if done.gate is not None:
-        rows = [[check.name, "passed" if check.passed else "refused", check.summary] for check in done.gate.checks]
-        values["gate"] = metadata.table(["check", "verdict", "measured"], rows)
+        verdicts = {True: "passed", False: "refused"}
+        values |= {f"gate_{check.name}": f"{verdicts[check.passed]}: {check.summary}" for check in done.gate.checks}
     return values
