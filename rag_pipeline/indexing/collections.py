@@ -14,6 +14,8 @@ from rag_pipeline.ports import Ledger, VectorStore
 from rag_pipeline.schema import CollectionLayout, CollectionRecord, CollectionState, IndexSpec
 
 REMEMBERED_REFUSALS = 50
+CALLED_BACK = "was live before; the settings went back to it"
+"""Reason of a candidate that is a retired collection: until it is live again one can still go back to it."""
 UNDER_WAY = (CollectionState.BUILDING, CollectionState.CAUGHT_UP, CollectionState.VALIDATED)
 
 
@@ -42,7 +44,7 @@ def choose_collections(ledger: Ledger, store: VectorStore, *, alias: str, spec: 
     behind = store.resolve_alias(alias)
     records = follow_alias(_adopted(ledger.collections(alias), store, alias, behind), behind)
     live = next((record for record in records if record.name == behind), None)
-    retired = [record for record in records if record.state is CollectionState.RETIRED]
+    retired = [record for record in records if record.state is CollectionState.RETIRED or record.reason == CALLED_BACK]
     retired.sort(key=lambda record: record.changed_ns, reverse=True)
     if live is None:
         target = _unreleased(ledger, records, alias, spec)
@@ -93,7 +95,8 @@ def start_candidate(ledger: Ledger, store: VectorStore, record: CollectionRecord
     give_up_superseded(ledger, alias=record.alias, wanted={record.name})
     values = spec_values(spec)
     if record.state not in UNDER_WAY or dict(record.spec) != values:
-        record = replace(record, state=CollectionState.BUILDING, spec=values, reason="")
+        reason = CALLED_BACK if record.state is CollectionState.RETIRED else ""
+        record = replace(record, state=CollectionState.BUILDING, spec=values, reason=reason)
     held = store.metadata(record.name)
     if held and held != values and held.get("vector_space") == values["vector_space"]:  # begun under other chunking or parsers
         store.set_metadata(record.name, values)
@@ -104,7 +107,13 @@ def give_up_superseded(ledger: Ledger, *, alias: str, wanted: Container[str]) ->
     """Refuses collections that were under way and that the settings no longer ask for. Retention drops them."""
     for record in ledger.collections(alias):
         if record.state in UNDER_WAY and record.name not in wanted:
-            ledger.put_collection(replace(record, state=CollectionState.REFUSED, reason="superseded: the settings changed"))
+            ledger.put_collection(_ended(record, "superseded: the settings changed"))
+
+
+def _ended(record: CollectionRecord, reason: str) -> CollectionRecord:
+    """A candidate that will not go live: refused, or retired again where it was live before, so that one can still go back."""
+    state = CollectionState.RETIRED if record.reason == CALLED_BACK else CollectionState.REFUSED
+    return replace(record, state=state, reason=reason)
 
 
 def read_refusals(ledger: Ledger, alias: str) -> dict[str, str]:
@@ -114,11 +123,11 @@ def read_refusals(ledger: Ledger, alias: str) -> dict[str, str]:
 
 
 def refuse(ledger: Ledger, record: CollectionRecord, reason: str) -> CollectionRecord:
-    """The record as refused, its spec remembered."""
+    """The record as refused, its spec remembered. One that had been called back is retired again."""
     remember_refusal(ledger, record, reason)
-    refused = replace(record, state=CollectionState.REFUSED, reason=reason)
-    ledger.put_collection(refused)
-    return refused
+    ended = _ended(record, reason)
+    ledger.put_collection(ended)
+    return ended
 
 
 def remember_refusal(ledger: Ledger, record: CollectionRecord, reason: str) -> None:

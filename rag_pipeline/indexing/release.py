@@ -53,7 +53,10 @@ def finish(ledger: Ledger, store: VectorStore, *, record: CollectionRecord, spec
     expected = sum(state.points for state in ledger.bucket_states(record.name).values())
     stored = store.count(record.name)
     if stored != expected:
-        raise ReleaseBlockedError(f"{record.name} holds {stored} points, {expected} expected; run rag fsck --repair")
+        raise ReleaseBlockedError(
+            f"{record.name} holds {stored} points, {expected} expected; run rag fsck --repair if it is live, "
+            "else rag reindex --force"
+        )
     store.optimize(record.name)
     record_spec(ledger, store, record, spec)
 

@@ -47,7 +47,10 @@ def bring_in_step(
     def build(of: CollectionParts) -> BuildReport:
         return of.build().run(buckets, stages=stages, only_stale=only_stale, progress=progress)
 
-    report = build(parts)
+    try:
+        report = build(parts)
+    except ModelChangedError:  # what needs no model, such as a deletion, must not wait for one
+        raise ModelChangedError("; ".join(_follow_each_bucket(project, chosen.target, progress))) from None
     outcome = FollowReport(chosen.target, chosen.target_spec, report)
     project.remember_rate(report, chosen.target_spec)
     if is_whole:
@@ -104,10 +107,11 @@ def _follow_each_bucket(project: Project, record: CollectionRecord, progress: Pr
     if project.store.describe(record.name) is None:
         return []
     build = project.parts(record).build()
-    problems: list[str] = []
+    waiting, cause = list[str](), ""
     for bucket in build.stale_buckets(project.buckets):
         try:
             build.run([bucket], progress=progress)
         except ModelChangedError as error:
-            problems.append(f"bucket {bucket} of {record.name} has to wait: {error}")
-    return problems
+            waiting.append(bucket)
+            cause = str(error)
+    return [f"new texts in {len(waiting)} buckets of {record.name} have to wait: {cause}"] if waiting else []

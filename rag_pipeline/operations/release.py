@@ -118,7 +118,7 @@ def _judge(
         raise ReleaseBlockedError(f"{record.name} has {len(stale)} buckets out of step after the last catch-up; run rag reindex")
     report = judge(project, record, project.spec, chosen.live, progress)
     if report.passed:
-        record = replace(record, state=CollectionState.VALIDATED, reason="")
+        record = replace(record, state=CollectionState.VALIDATED)
         project.ledger.put_collection(record)
     else:
         record = refuse(project.ledger, record, "; ".join(report.reasons))

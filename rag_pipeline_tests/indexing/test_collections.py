@@ -156,7 +156,28 @@ def test_settings_that_go_back_take_the_retired_collection_again(stored: Stored)
     assert [record.name for record in chosen.retired] == [former]  # a rollback may still come first
     start_candidate(stored.ledger, stored.store, chosen.candidate, SPEC)
     assert stored.states()[former] is STATE.BUILDING
-    assert stored.choose(SPEC).retired == ()
+    assert [record.name for record in stored.choose(SPEC).retired] == [former]  # and even now
+
+
+def test_a_retired_collection_that_was_called_back_and_refused_is_retired_again(stored: Stored) -> None:
+    former = retire(stored, SPEC)
+    stored.stand(record_of(OTHER), is_live=True)
+    candidate = stored.choose(SPEC).candidate
+    assert candidate is not None
+    begun = start_candidate(stored.ledger, stored.store, candidate, SPEC)
+    assert refuse(stored.ledger, begun, "canaries").state is STATE.RETIRED
+    assert stored.choose(SPEC).refusal == "canaries"
+    assert [record.name for record in stored.choose(SPEC).retired] == [former]
+
+
+def test_a_retired_collection_that_was_called_back_is_retired_again_when_the_settings_change_once_more(stored: Stored) -> None:
+    former = retire(stored, SPEC)
+    stored.stand(record_of(OTHER), is_live=True)
+    candidate = stored.choose(SPEC).candidate
+    assert candidate is not None
+    start_candidate(stored.ledger, stored.store, candidate, SPEC)
+    give_up_superseded(stored.ledger, alias=candidate.alias, wanted=set())
+    assert stored.states()[former] is STATE.RETIRED
 
 
 def test_a_retired_collection_of_other_chunks_is_left_for_a_rollback(stored: Stored) -> None:
