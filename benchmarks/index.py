@@ -115,7 +115,7 @@ def bench_first(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     make_corpus(folder, arguments.corpus, arguments.pages)
     seconds, values = rag_index(folder)
     texts = chunk_texts(folder)
-    plain = plain_encode(folder, texts)
+    plain = plain_encode(folder, texts, only=tuple(arguments.arithmetic))
     best = min(plain, key=plain.__getitem__)
     return {
         "documents": values["documents"]["new"],
@@ -136,9 +136,9 @@ def bench_switch(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     rag_index(folder)
     write_settings(folder, embedding={"document_prompt": "passage: "})
     prompted = ["passage: " + text for text in chunk_texts(folder)]
-    before = plain_encode(folder, prompted, only=("bfloat16",))
+    before = plain_encode(folder, prompted, only=tuple(arguments.arithmetic))
     seconds, values = rag_index(folder, "reindex")
-    after = plain_encode(folder, prompted, only=("bfloat16",))
+    after = plain_encode(folder, prompted, only=tuple(arguments.arithmetic))
     best = min(*before.values(), *after.values())
     return {
         "documents": arguments.pages,
@@ -237,6 +237,9 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--sizes", type=int, nargs="+", default=[500, 5000])
     parser.add_argument("--size", type=int, default=500)
+    parser.add_argument(
+        "--arithmetic", nargs="+", default=["float32", "bfloat16"], help="of the plain encode; the best of these counts"
+    )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="an empty working folder; default: a temporary one")
     arguments = parser.parse_args()
