@@ -1,5 +1,6 @@
-"""The web UI in a real browser: a backfill of two buckets and one asset materialised again, as a person does it."""
+"""The web UI in a real browser, as a person uses it: backfills of buckets, and a new model built, approved and taken back."""
 
+import json
 import os
 import signal
 import socket
@@ -8,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -51,6 +52,9 @@ class Page:
             return True
 
         wait_for(clicked, xpath)
+
+    def is_checked(self, xpath: str) -> bool:
+        return self._driver.find_element(By.XPATH, xpath).is_selected()
 
     def picture(self, name: str) -> None:
         PICTURES.mkdir(parents=True, exist_ok=True)
@@ -106,9 +110,9 @@ def page(address: str) -> Iterator[Page]:
     driver.quit()
 
 
-def run_rag(folder: Path, *arguments: str) -> None:
+def run_rag(folder: Path, *arguments: str) -> str:
     command = [sys.executable, "-c", "from rag_pipeline.cli import main; main()", *arguments]
-    subprocess.run(command, cwd=folder, env=plain_environment(), check=True, capture_output=True)
+    return subprocess.run(command, cwd=folder, env=plain_environment(), check=True, capture_output=True, text=True).stdout
 
 
 def plain_environment() -> dict[str, str]:
@@ -125,10 +129,12 @@ def answers(url: str) -> bool:
 
 
 def finished_runs(home: Path) -> list[dg.DagsterRun]:
+    """Those that were started by hand, not by a schedule or sensor; the newest first."""
     with dg.DagsterInstance.from_config(str(home / ".rag" / "dagster")) as instance:
         runs = instance.get_runs()
     assert not [run for run in runs if run.status == dg.DagsterRunStatus.FAILURE]
-    return [run for run in runs if run.status == dg.DagsterRunStatus.SUCCESS]
+    by_hand = [run for run in runs if run.job_name.startswith("__ASSET_JOB")]
+    return [run for run in by_hand if run.status == dg.DagsterRunStatus.SUCCESS]
 
 
 def materialised(home: Path, asset: str, run: dg.DagsterRun) -> set[str | None]:
@@ -159,9 +165,25 @@ def assert_materialised(page: Page, home: Path, asset: str, buckets: tuple[str, 
     assert materialised(home, asset, runs[0]) == set(buckets)
 
 
+def read_status(home: Path) -> dict[str, Any]:
+    return dict(json.loads(run_rag(home, "status", "--json")))
+
+
+def state_of(home: Path, collection: str) -> tuple[str, int]:
+    """State, and how many buckets are built."""
+    return next((row["state"], row["buckets"]) for row in read_status(home)["collections"] if row["name"] == collection)
+
+
+def stop(page: Page, sensor: str) -> None:
+    """As one does who wants to start everything by hand."""
+    page.open(f"/locations/rag_pipeline.definitions/sensors/{sensor}")
+    page.click("//td[.='Running']/..//label")
+    wait_for(lambda: not page.is_checked("//td[.='Running']/..//input"), f"{sensor} turned off")
+
+
 def test_asset_graph_shows_the_path_of_a_document(page: Page) -> None:
     page.open("/asset-groups")
-    for name in ("source_manifest", "documents", "chunks", "embeddings", "collection", "live_collection"):
+    for name in ("source_manifest", "documents", "chunks", "embeddings", "collection", "candidate_collection", "live_collection"):
         page.find(f"//*[text()='{name}']")
     time.sleep(3)
     page.picture("asset-graph")
@@ -179,3 +201,30 @@ def test_asset_page_shows_counts_and_the_histogram(page: Page) -> None:
     page.open("/assets/chunks")
     page.find("//*[text()='longest_tokens']")
     page.picture("chunks-metadata")
+
+
+def test_candidate_is_backfilled_by_ranges_and_approved_by_hand(page: Page, home: Path) -> None:
+    before = read_status(home)["live"]
+    for sensor in ("index_spec_changes", "release_candidate"):
+        stop(page, sensor)
+    write_settings(home, embedding={"document_prompt": "passage: "}, release={"mode": "approval"})
+    assert_materialised(page, home, "candidate_collection", ("00", "01"))
+    candidate = read_status(home)["candidate"]
+    assert state_of(home, candidate) == ("building", 2)
+    assert_materialised(page, home, "candidate_collection", ("02", "03"))
+    assert state_of(home, candidate) == ("caught_up", 4)
+    assert read_status(home)["live"] == before
+    approve(page, home)
+    assert read_status(home)["live"] == candidate
+    assert read_status(home)["retired"] == [before]
+
+
+def approve(page: Page, home: Path) -> None:
+    """Materialises ``live_collection``, and sees in the UI that it was the switch."""
+    done = len(finished_runs(home))
+    page.open("/assets/live_collection")
+    page.click("//button[contains(., 'Materialize')]")
+    wait_for(lambda: len(finished_runs(home)) > done, "a finished run")
+    page.open("/assets/live_collection")
+    page.find("//*[text()='gate_retrieval']")
+    page.picture("live_collection-approved")
