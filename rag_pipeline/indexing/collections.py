@@ -169,8 +169,8 @@ def _proven(record: CollectionRecord, behind: str) -> CollectionRecord:
 def _left_for_good(record: CollectionRecord, refusals: Mapping[str, str]) -> CollectionRecord:
     """As refused, where a rollback left it and was cut off: going back once more must not return to it."""
     reason = refusals.get(spec_fingerprint(spec_from_values(record.spec)))
-    if record.state is not CollectionState.RETIRED or reason is None:
-        return record
+    if record.state is not CollectionState.RETIRED or reason is None or reason == record.reason:
+        return record  # with the refusal's own reason it was called back, refused and retired again
     return replace(record, state=CollectionState.REFUSED, reason=reason)
 
 

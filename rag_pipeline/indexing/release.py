@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rag_pipeline.errors import ReleaseBlockedError
-from rag_pipeline.indexing.collections import record_spec, refuse, remember_refusal
-from rag_pipeline.indexing.identity import set_digest
+from rag_pipeline.indexing.collections import forget_refusal, record_spec, refuse, remember_refusal
+from rag_pipeline.indexing.identity import set_digest, spec_from_values
 from rag_pipeline.ports import Ledger, VectorStore
 from rag_pipeline.schema import CollectionRecord, CollectionState, GateReport, IndexSpec
 
@@ -83,6 +83,7 @@ def switch_back(
     remember_refusal(ledger, refused, reason)
     release = switch(ledger, store, record=to, kind="rollback", content={"reason": reason, "by": by})
     refuse(ledger, refused, reason)
+    forget_refusal(ledger, to.alias, spec_from_values(to.spec))  # what is live is not refused, whatever was said of it before
     return release
 
 

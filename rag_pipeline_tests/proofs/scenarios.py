@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from rag_pipeline.operations.retention import retain
 from rag_pipeline.project import Project
 from rag_pipeline.schema import CollectionState, Point, VectorSpace
 from rag_pipeline_tests.fakes.parser import FakeParser
+from rag_pipeline_tests.indexes import copy
 from rag_pipeline_tests.projects import (
     article,
     check,
@@ -63,12 +63,15 @@ class Stages:
 
     def copy(self, name: str, **settings: Any) -> Path:
         """The settings file of a copy, changed where that is asked for."""
-        file = Path(shutil.copytree(self.root / name, self.root / f"copy-{next(self.counter)}")) / "rag_pipeline.yaml"
-        return write_settings(file.parent, **_settings_of(name), **settings)
+        return write_settings(self._copy(name, f"copy-{next(self.counter)}"), **_settings_of(name), **settings)
 
     def _next(self, before: str, name: str) -> Path:
-        shutil.copytree(self.root / before, self.root / name)
-        return write_settings(self.root / name, **_settings_of(name))
+        return write_settings(self._copy(before, name), **_settings_of(name))
+
+    def _copy(self, name: str, to: str) -> Path:
+        folder = self.root / to
+        folder.mkdir()
+        return copy(self.root / name, folder)
 
 
 def _settings_of(name: str) -> dict[str, Any]:

@@ -34,7 +34,9 @@ BLOCKED = 3
 """Exit code of a run that was refused with its reasons."""
 KILLED = -signal.SIGKILL
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload([__name__])
+LOADED_LATE = ("sql_ledger", "parquet_artifacts", "qdrant_edge_store", "bm25_encoder", "huggingface_tokenizer")
+PROCESSES.set_forkserver_preload([__name__, *(f"rag_pipeline.adapters.{name}" for name in LOADED_LATE)])
+"""Imported once, so that a process begins with its work."""
 
 
 @dataclass(frozen=True, slots=True)
