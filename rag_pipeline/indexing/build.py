@@ -243,7 +243,11 @@ def bucket_digest(records: Collection[DocumentRecord], failed: Iterable[Quaranti
         [
             f"spec\0{spec_fingerprint}",
             *(f"{record.document_id}\0{record.content_hash}\0{record.uri}" for record in records),
-            *(f"failed\0{e.content_hash}\0{e.parser_fingerprint}" for e in failed if (e.content_hash, _suffix(e.path)) in contents),
+            *(
+                f"failed\0{e.content_hash}\0{e.parser_fingerprint}"
+                for e in failed
+                if (e.content_hash, _suffix(e.path)) in contents
+            ),
         ]
     )
 
