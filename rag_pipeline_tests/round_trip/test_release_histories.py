@@ -341,10 +341,10 @@ def _done(report: BuildReport) -> dict[str, int]:
     return {name: getattr(report, name) for name in ("parsed", "chunked", "embedded", "upserted", "deleted")}
 
 
-def _try(number: int, *, is_random: bool = False) -> None:
+def _try(number: int, *, steps: int = STEPS, is_random: bool = False) -> None:
     options = settings(
         max_examples=number,
-        stateful_step_count=STEPS,
+        stateful_step_count=steps,
         deadline=None,
         derandomize=not is_random,
         database=None,
@@ -356,7 +356,7 @@ def _try(number: int, *, is_random: bool = False) -> None:
 
 
 def test_ten_histories() -> None:
-    _try(10)
+    _try(10, steps=5)
 
 
 @pytest.mark.deep
