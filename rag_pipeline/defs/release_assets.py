@@ -167,7 +167,8 @@ def _release(project: Project, context: dg.AssetExecutionContext, *, approve: bo
 def _check_results(report: GateReport | None) -> Iterator[dg.AssetCheckResult]:
     """A result for every check; one that had nothing to judge passes and says so."""
     checks = {check.name: check for check in report.checks} if report else {}
-    nothing = "not judged, because the fsck failed" if report and not report.passed else "nothing to judge"
+    is_sound = "fsck" not in checks or checks["fsck"].passed
+    nothing = "nothing to judge" if is_sound else "not judged, because the fsck failed"
     for name in GATE_CHECKS:
         check = checks.get(name, GateCheck(name, True, nothing, {}))
         yield dg.AssetCheckResult(
