@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -80,7 +81,13 @@ def serve_ui(project: Project, *, config: str | None, port: int) -> int:
     if config is not None:
         os.environ["RAG_CONFIG"] = str(Path(config).resolve())
     address = ["--host", "127.0.0.1", "--port", str(port)]
-    return subprocess.call([sys.executable, "-m", "dagster", "dev", "-m", "rag_pipeline.definitions", *address])  # noqa: S603
+    # In a session of its own, so that a signal to this group does not hit the server's parts in a random order.
+    command = [sys.executable, "-m", "dagster", "dev", "-m", "rag_pipeline.definitions", *address]
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background job would hand on that it is ignored
+    server = subprocess.Popen(command, start_new_session=True)  # noqa: S603
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: server.send_signal(signal.SIGINT))  # it ends its parts only when interrupted
+    return server.wait()
 
 
 def _ensure_home(project: Project) -> None:
