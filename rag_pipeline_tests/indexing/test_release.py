@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rag_pipeline.errors import ReleaseBlockedError, StaleWriterError
-from rag_pipeline.indexing.collections import read_refusals
+from rag_pipeline.indexing.collections import read_refusals, remember_refusal, settle
 from rag_pipeline.indexing.identity import spec_fingerprint, spec_values
 from rag_pipeline.indexing.release import FIRST, content_digest, finish, gate_values, go_live, switch, switch_back
 from rag_pipeline.schema import BucketState, CollectionRecord, CollectionState, GateCheck, GateReport, Point, SparseVector
@@ -138,6 +138,25 @@ def test_going_back_refuses_what_was_live_and_its_settings(stored: Stored, new: 
     assert read_refusals(stored.ledger, "docs") == {spec_fingerprint(OTHER): "users complain"}
     (decision,) = stored.decisions("rollback")
     assert (decision["from"], decision["to"], decision["by"]) == (new.name, former.name, "test")
+
+
+def test_going_back_forgets_an_older_refusal_of_what_is_live_again(stored: Stored, new: CollectionRecord) -> None:
+    former = live(stored)
+    remember_refusal(stored.ledger, former, "of last year")
+    switch_to(stored, new)
+    behind = next(record for record in stored.ledger.collections("docs") if record.name == new.name)
+    switch_back(stored.ledger, stored.store, to=former, refused=behind, reason="users complain", by="test")
+    assert read_refusals(stored.ledger, "docs") == {spec_fingerprint(OTHER): "users complain"}
+
+
+def test_a_rollback_that_was_cut_off_leaves_no_way_forward_to_what_it_left(stored: Stored, new: CollectionRecord) -> None:
+    former = live(stored)
+    switch_to(stored, new)
+    behind = next(record for record in stored.ledger.collections("docs") if record.name == new.name)
+    remember_refusal(stored.ledger, behind, "users complain")
+    stored.store.switch_alias("docs", former.name)  # and the run died here
+    settle(stored.ledger, stored.store, alias="docs")
+    assert stored.states() == {former.name: STATE.LIVE, new.name: STATE.REFUSED}
 
 
 def test_a_content_digest_follows_every_bucket(stored: Stored, new: CollectionRecord) -> None:
