@@ -33,7 +33,7 @@ test: install  ## what a user runs: no root, no Debian packages
 	TMPDIR=$(SCRATCH) $(BIN)/python -m pytest -n $(WORKERS)
 
 test-deep: install  ## kills, real corpora, a real browser; needs the Debian packages that .ci/run installs
-	$(BIN)/python -m pytest -m deep -n $(WORKERS)
+	TMPDIR=$(SCRATCH) $(BIN)/python -m pytest -m deep -n $(WORKERS)
 
 histories: install  ## N=10000 SEED=1: that many random histories of edits, switches and deaths, each compared with a fresh build
 	TMPDIR=$(SCRATCH) RAG_HISTORIES=$(N) $(BIN)/python -m pytest -m deep --hypothesis-seed=$(SEED) \

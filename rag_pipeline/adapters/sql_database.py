@@ -1,6 +1,8 @@
 """A database that holds the ledger's tables: how it is opened, read and written."""
 
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
@@ -22,6 +24,7 @@ SCHEMA_LOCK = 7_261_950_001
 
 _VERSION_KEY = "schema_version"
 _BUSY_TIMEOUT_MS = 60_000
+_WAL_POLL_S = 0.05
 _WRITES = "rag_writes"
 
 
@@ -162,8 +165,24 @@ def _parse(url: str) -> URL:
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # transactions begin where we say, see _begin_sqlite
-    for pragma in (f"busy_timeout={_BUSY_TIMEOUT_MS}", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+    for pragma in (f"busy_timeout={_BUSY_TIMEOUT_MS}", "synchronous=NORMAL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}").close()
+    _use_wal(connection)
+
+
+def _use_wal(connection: Any) -> None:
+    """Turns WAL mode on, which only one of several processes that open a new file at once can do.
+
+    The others are told that the file is locked, without the wait of ``busy_timeout``.
+    """
+    deadline_s = time.monotonic() + _BUSY_TIMEOUT_MS / 1000
+    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").fetchone()
+        except sqlite3.OperationalError:
+            if time.monotonic() >= deadline_s:
+                raise
+            time.sleep(_WAL_POLL_S)
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -3,7 +3,9 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -135,3 +137,17 @@ def test_a_writer_waits_for_another_program_that_writes(tmp_path: Path) -> None:
     ledger.set_meta("key", "new")
     assert time.monotonic() - started > 0.3
     other.close()
+
+
+def test_a_new_file_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
+    def open_at_once(file: Path, barrier: threading.Barrier) -> None:
+        ledger = SqlLedger(f"sqlite:///{file}")
+        barrier.wait()
+        ledger.set_meta("key", "value")
+
+    for number in range(20):
+        barrier = threading.Barrier(6)
+        with ThreadPoolExecutor(6) as pool:
+            opened = [pool.submit(open_at_once, tmp_path / f"{number}.sqlite", barrier) for _ in range(6)]
+        for one in opened:
+            one.result()

@@ -36,7 +36,7 @@ DOCUMENTS = 24
 PLACES = 10
 CLEAN = 20
 OTHER_MODEL = {"document_prompt": "text: "}
-SLOW_S = 0.05
+SLOW_S = 0.2
 """Ten times what a whole search takes."""
 
 
