@@ -248,11 +248,14 @@ def assert_whole(project: Project, record: CollectionRecord, spec: IndexSpec, *,
     assert_equal(points_of(project, record.name), wanted)
 
 
-def assert_rest(project: Project, specs: "Specs", files: Mapping[str, str]) -> None:
-    """The live and every retired collection equal the fresh build of the files, each under its own spec."""
+def assert_rest(project: Project, specs: "Specs", files: Mapping[str, str], *, is_indexed: bool = True) -> None:
+    """The live and every retired collection equal the fresh build of the files, each under its own spec.
+
+    ``is_indexed``: the last work was one that applies changes of the settings in place; a rollback is none.
+    """
     chosen = project.collections()
-    wanted = specs.fresh(chosen.target_spec, files)
-    assert_whole(project, chosen.target, chosen.target_spec, is_live=True, wanted=wanted)
+    spec = chosen.target_spec if is_indexed else project.parts(chosen.target).spec
+    assert_whole(project, chosen.target, spec, is_live=True, wanted=specs.fresh(spec, files))
     for record in chosen.retired:
         if project.store.metadata(record.name) is not None:
             spec = project.parts(record).spec
