@@ -30,6 +30,7 @@ CHUNK = pa.struct(
         ("heading_path", _STRINGS),
         ("page", pa.int32()),
         ("token_count", pa.int32()),
+        ("flags", _STRINGS),
     ]
 )
 DOCUMENTS = pa.schema(
@@ -37,6 +38,9 @@ DOCUMENTS = pa.schema(
         *((name, _TEXT) for name in ("document_id", "content_hash", "parser_fingerprint")),
         *((name, _TEXT) for name in ("type", "format", "title", "metadata")),
         ("elements", pa.list_(ELEMENT)),
+        ("flags", _STRINGS),
+        ("entities", _TEXT),
+        ("subjects", _STRINGS),
     ]
 )
 CHUNKS = pa.schema(
@@ -44,6 +48,7 @@ CHUNKS = pa.schema(
         *((name, _TEXT) for name in ("document_id", "content_hash", "chunking_fingerprint")),
         *((name, _TEXT) for name in ("type", "format", "title", "metadata")),
         ("chunks", pa.list_(CHUNK)),
+        ("flags", _STRINGS),
     ]
 )
 DOCUMENTS_DICTIONARY = ("parser_fingerprint", "type", "format", "elements.list.element.kind")
@@ -61,17 +66,24 @@ def encode_documents(rows: Sequence[StoredDocument]) -> pa.Table:
         *_facts(parsed),
     ]
     elements = _nested([document.elements for document in parsed], ELEMENT)
-    return pa.Table.from_arrays([*heads, elements], schema=DOCUMENTS)
+    flags = _field([document.flags for document in parsed], _STRINGS)
+    entities = pa.array([json.dumps(dict(row.entities)) for row in rows], _TEXT)
+    subjects = _field([row.subjects for row in rows], _STRINGS)
+    return pa.Table.from_arrays([*heads, elements, flags, entities, subjects], schema=DOCUMENTS)
 
 
 def decode_documents(table: pa.Table) -> list[StoredDocument]:
     """The rows of a table that ``encode_documents`` made."""
-    *heads, elements = _columns(table, DOCUMENTS)
-    per_row = _lists(elements, _element)
-    return [
-        StoredDocument(document, content, parser, ParsedDocument(_TYPES[kind], suffix, title, parts, json.loads(facts)))
-        for document, content, parser, kind, suffix, title, facts, parts in zip(*map(_values, heads), per_row, strict=True)
-    ]
+    *heads, elements, flags, entities, subjects = _columns(table, DOCUMENTS)
+    rows = zip(
+        *map(_values, heads),
+        _lists(elements, _element),
+        _tuples(flags),
+        map(json.loads, _values(entities)),
+        _tuples(subjects),
+        strict=True,
+    )
+    return [_stored_document(*row) for row in rows]
 
 
 def encode_chunks(rows: Sequence[ChunkedDocument]) -> pa.Table:
@@ -82,16 +94,17 @@ def encode_chunks(rows: Sequence[ChunkedDocument]) -> pa.Table:
         _strings(row.chunking_fingerprint for row in rows),
         *_facts(rows),
     ]
-    return pa.Table.from_arrays([*heads, _nested([row.chunks for row in rows], CHUNK)], schema=CHUNKS)
+    chunks, flags = _nested([row.chunks for row in rows], CHUNK), _field([row.flags for row in rows], _STRINGS)
+    return pa.Table.from_arrays([*heads, chunks, flags], schema=CHUNKS)
 
 
 def decode_chunks(table: pa.Table) -> list[ChunkedDocument]:
     """The rows of a table that ``encode_chunks`` made."""
-    *heads, chunks = _columns(table, CHUNKS)
-    per_row = _lists(chunks, _chunk)
+    *heads, chunks, flags = _columns(table, CHUNKS)
+    rows = zip(*map(_values, heads), _lists(chunks, _chunk), _tuples(flags), strict=True)
     return [
-        ChunkedDocument(document, content, fingerprint, _TYPES[kind], suffix, title, json.loads(facts), parts)
-        for document, content, fingerprint, kind, suffix, title, facts, parts in zip(*map(_values, heads), per_row, strict=True)
+        ChunkedDocument(document, content, fingerprint, _TYPES[kind], suffix, title, json.loads(facts), parts, noted)
+        for document, content, fingerprint, kind, suffix, title, facts, parts, noted in rows
     ]
 
 
@@ -102,6 +115,23 @@ def _facts(rows: Sequence[ParsedDocument] | Sequence[ChunkedDocument]) -> list[p
         _strings(row.title for row in rows),
         pa.array([json.dumps(dict(row.metadata)) for row in rows], _TEXT),
     ]
+
+
+def _stored_document(
+    document: str,
+    content: str,
+    parser: str,
+    kind: str,
+    suffix: str,
+    title: str,
+    facts: str,
+    elements: tuple[Element, ...],
+    flags: tuple[str, ...],
+    entities: dict[str, int],
+    subjects: tuple[str, ...],
+) -> StoredDocument:
+    parsed = ParsedDocument(_TYPES[kind], suffix, title, elements, json.loads(facts), flags)
+    return StoredDocument(document, content, parser, parsed, entities, subjects)
 
 
 def _element(kind: str, text: str, heading_path: tuple[str, ...], page: int | None) -> Element:
@@ -118,8 +148,9 @@ def _chunk(
     heading_path: tuple[str, ...],
     page: int | None,
     token_count: int,
+    flags: tuple[str, ...] = (),
 ) -> Chunk:
-    return Chunk(ordinal, text, context, start, end, _KINDS[kind], heading_path, page, token_count)
+    return Chunk(ordinal, text, context, start, end, _KINDS[kind], heading_path, page, token_count, flags)
 
 
 def _nested(rows: Sequence[Sequence[Any]], struct: pa.StructType) -> pa.ListArray:
@@ -152,12 +183,25 @@ def _strings(values: Iterable[Any]) -> pa.Array:
 
 
 def _columns(table: pa.Table, schema: pa.Schema) -> list[pa.Array]:
-    return [table.column(name).combine_chunks() for name in schema.names]
+    """The columns of a schema; one that an older version did not write is empty in every row."""
+    written = set(table.column_names)
+    return [
+        table.column(field.name).combine_chunks() if field.name in written else _nothing(field.type, table.num_rows)
+        for field in schema
+    ]
+
+
+def _nothing(kind: pa.DataType, rows: int) -> pa.Array:
+    return _field([()] * rows, kind) if kind == _STRINGS else pa.array(["{}"] * rows, kind)
 
 
 def _values(column: pa.Array) -> list[Any]:
     values: list[Any] = column.to_pylist()
     return values
+
+
+def _tuples(column: pa.ListArray) -> list[tuple[str, ...]]:
+    return _cut(_values(column.flatten()), column)
 
 
 def _lists(column: pa.ListArray, make: Callable[..., Any]) -> list[tuple[Any, ...]]:

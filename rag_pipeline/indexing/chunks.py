@@ -109,6 +109,7 @@ class ChunkStage:
             title=document.title,
             metadata=document.metadata,
             chunks=chunks,
+            flags=document.flags,
         )
 
     def drop_vanished(self, documents: DocumentsOutcome) -> int:

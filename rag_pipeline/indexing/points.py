@@ -7,7 +7,7 @@ from typing import Any
 from rag_pipeline.indexing.identity import fingerprint, point_id, text_digest
 from rag_pipeline.schema import Chunk, ChunkedDocument, DocumentRecord
 
-PAYLOAD_VERSION = 1
+PAYLOAD_VERSION = 2
 """Part of the spec: raise it when the payload gains, loses or changes a field."""
 
 
@@ -66,4 +66,5 @@ def _payload(record: DocumentRecord, document: ChunkedDocument, chunk: Chunk) ->
         "end": chunk.end,
         "tokens": chunk.token_count,
         "metadata": dict(document.metadata),
+        "flags": sorted({*document.flags, *chunk.flags}),
     }

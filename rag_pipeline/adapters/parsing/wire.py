@@ -5,7 +5,7 @@ from typing import Any
 
 from rag_pipeline.errors import DocumentError, EmptyDocumentError, ParseError, ParseLimitError
 from rag_pipeline.ports import ParseOutcome
-from rag_pipeline.schema import DocumentType, Element, ElementKind, ParsedDocument
+from rag_pipeline.schema import DocumentType, Element, ElementKind, Flag, ParsedDocument
 
 _ERRORS: dict[str, type[DocumentError]] = {error.__name__: error for error in (ParseError, ParseLimitError, EmptyDocumentError)}
 
@@ -19,6 +19,7 @@ def dump_document(document: ParsedDocument) -> bytes:
             "title": document.title,
             "elements": [[item.kind, item.text, item.heading_path, item.page] for item in document.elements],
             "metadata": dict(document.metadata),
+            "flags": document.flags,
         }
     )
 
@@ -41,6 +42,7 @@ def load_outcome(document_id: str, data: bytes) -> ParseOutcome:
         title=str(values["title"]),
         elements=tuple(_element(row) for row in values["elements"]),
         metadata=dict(values["metadata"]),
+        flags=tuple(Flag(flag) for flag in values.get("flags", ())),
     )
     return ParseOutcome(document_id, document.type, document)
 
