@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
 from concurrent.futures import TimeoutError as DeadlineError
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pebble import ProcessExpired, ProcessPool
 
@@ -42,7 +42,7 @@ class ProcessPoolParser:
     def __init__(self, settings: ParsingSettings, *, parse: ParseFunction = child.parse_bytes) -> None:
         self._settings = settings
         self._workers = settings.workers or _cpu_count()
-        self._limits = child.Limits(settings.timeout_s, settings.memory_mb << 20)
+        self._limits = child.Limits.of(settings)
         self._parse = parse
         self._pool: ProcessPool | None = None
         self._lock = threading.Lock()
@@ -140,7 +140,7 @@ class ProcessPoolParser:
         except (ProcessExpired, BrokenProcessPool):
             error = self._limit("its parsing process died; repair or exclude the file", "crash")
         except MemoryError:
-            error = self._limit(f"needs more than {self._settings.memory_mb} MiB; raise parsing.memory_mb", "memory")
+            error = self._limit(f"needs more than {self._settings.memory_mb} MiB; raise parsing.memory_mb", "limit_memory")
         except (ValueError, KeyError, TypeError) as problem:
             error = ParseError(f"its parsing process sent no readable answer ({type(problem).__name__}); replace the file")
         return ParseOutcome(pending.request.document_id, self._told_type(pending.request), error)
@@ -150,7 +150,7 @@ class ProcessPoolParser:
 
     def _told_type(self, request: ParseRequest) -> DocumentType | None:
         """The type, told in a fresh task, so that the quarantine knows which parser failed."""
-        limits = child.Limits(min(_TELLING_TIMEOUT_S, self._settings.timeout_s), self._limits.memory_bytes)
+        limits = replace(self._limits, timeout_s=min(_TELLING_TIMEOUT_S, self._settings.timeout_s))
         try:
             name = self._schedule(child.tell_type, request, limits=limits).result(
                 timeout=self._settings.timeout_s + _START_WAIT_S

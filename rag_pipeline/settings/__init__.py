@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_valid
 from rag_pipeline.errors import SettingsError
 from rag_pipeline.indexing.chunking.rules import ChunkingSettings
 from rag_pipeline.schema import ModelFacts
+from rag_pipeline.settings.parsing import ParsingSettings as ParsingSettings
 from rag_pipeline.settings.release import ReleaseSettings
 from rag_pipeline.settings.section import Section
 
@@ -80,17 +81,6 @@ class EmbeddingSettings(Section):
     )
     endpoint_model: str | None = Field(default=None, description="The name that the served model answers to; default `model`.")
     timeout_s: float = Field(default=60, gt=0, description="Seconds for one request to the endpoint.")
-
-
-class ParsingSettings(Section):
-    """Limits of the processes that parse."""
-
-    workers: int | None = Field(default=None, ge=1, description="Child processes; default: one for each CPU core.")
-    timeout_s: float = Field(default=60, gt=0, description="Seconds for one document; then its process is killed.")
-    memory_mb: int = Field(default=1024, ge=256, description="MiB that one document may add to the address space of its process.")
-    documents_per_worker: int = Field(
-        default=100, ge=1, description="Documents after which a process is replaced, because parsers leak."
-    )
 
 
 class EdgeStoreSettings(Section):

@@ -77,7 +77,7 @@ def test_nothing_but_killers_still_gives_an_outcome_for_each() -> None:
 def test_a_document_that_takes_too_much_memory_is_refused() -> None:
     with pool(hostile_parsing.hoard, memory_mb=256) as parser:
         outcomes = list(parser.parse_all(requests("a.txt", "hoard", "b.txt")))
-    assert reasons(iter(outcomes)) == ["parsed", "memory", "parsed"]
+    assert reasons(iter(outcomes)) == ["parsed", "limit_memory", "parsed"]
     assert "parsing.memory_mb" in str(outcomes[1].result)
 
 

@@ -8,11 +8,12 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from rag_pipeline.adapters.parsing.detection import identify
 from rag_pipeline.adapters.parsing.dispatch import failures_translated, parse_original, parser_of
+from rag_pipeline.adapters.parsing.limits import Limits as Limits
+from rag_pipeline.adapters.parsing.limits import limits_set
 from rag_pipeline.adapters.parsing.unstructured_library import QUIET_ENVIRONMENT, forbid_torch
 from rag_pipeline.adapters.parsing.wire import dump_document, dump_error
 from rag_pipeline.errors import DocumentError, ParseLimitError
@@ -22,14 +23,6 @@ _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR")
 _STACK_FRAMES = 3000
 _ALARM_AFTER_S = 5
 _STATM = Path("/proc/self/statm")
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one document may cost."""
-
-    timeout_s: float
-    memory_bytes: int
 
 
 def prepare_child() -> None:
@@ -61,7 +54,7 @@ def parse_bytes(data: bytes, path: str, limits: Limits) -> bytes:
         return dump_error(error, document_type)
     except MemoryError:
         detail = f"needs more than {limits.memory_bytes >> 20} MiB; raise parsing.memory_mb or split the file"
-        return dump_error(ParseLimitError(detail, reason="memory"), document_type)
+        return dump_error(ParseLimitError(detail, reason="limit_memory"), document_type)
 
 
 def tell_type(data: bytes, path: str, limits: Limits) -> bytes:
@@ -82,7 +75,7 @@ def limited(limits: Limits) -> Iterator[None]:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(math.ceil(limits.timeout_s) + _ALARM_AFTER_S)
     try:
-        with _limited_memory(limits.memory_bytes):
+        with limits_set(limits), _limited_memory(limits.memory_bytes):
             yield
     finally:
         signal.alarm(0)
