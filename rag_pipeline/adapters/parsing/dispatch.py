@@ -55,7 +55,8 @@ def parse_original(original: Original) -> ParsedDocument:
     if not elements:
         raise EmptyDocumentError(f"{original.format}: no text came out; exclude the file or replace it")
     title = clean_text(" ".join(draft.title.split()))
-    return ParsedDocument(original.type, original.format, title, elements, _cleaned_facts(draft.metadata))
+    facts = _cleaned_facts(draft.metadata)
+    return ParsedDocument(original.type, original.format, title, elements, facts, flags=tuple(sorted(draft.flags | original.flags)))
 
 
 @contextlib.contextmanager

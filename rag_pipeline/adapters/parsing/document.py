@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from rag_pipeline.schema import DocumentType, Element, ElementKind
+from rag_pipeline.schema import DocumentType, Element, ElementKind, Flag
 
 _HEADING_CHARACTERS = 160
 
@@ -18,6 +18,8 @@ class Original:
     data: bytes
     text: str = ""
     """The decoded text, where the type is a textual one."""
+    flags: frozenset[Flag] = frozenset()
+    """What telling the type and decoding found out; joined to the flags of the draft."""
 
 
 @dataclass(slots=True)
@@ -27,6 +29,8 @@ class Draft:
     title: str = ""
     elements: list[Element] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
+    flags: set[Flag] = field(default_factory=set)
+    """What a reader of the document should know about it."""
 
 
 class Outline:
