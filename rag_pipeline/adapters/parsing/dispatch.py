@@ -56,7 +56,9 @@ def parse_original(original: Original) -> ParsedDocument:
         raise EmptyDocumentError(f"{original.format}: no text came out; exclude the file or replace it")
     title = clean_text(" ".join(draft.title.split()))
     facts = _cleaned_facts(draft.metadata)
-    return ParsedDocument(original.type, original.format, title, elements, facts, flags=tuple(sorted(draft.flags | original.flags)))
+    return ParsedDocument(
+        original.type, original.format, title, elements, facts, flags=tuple(sorted(draft.flags | original.flags))
+    )
 
 
 @contextlib.contextmanager
