@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import qdrant_edge
 
 from rag_pipeline.adapters import qdrant_layout as layouts
@@ -146,8 +145,8 @@ class QdrantEdgeStore:
     def scroll(self, name: str, *, bucket: str | None = None, with_vectors: bool = False) -> Iterator[StoredPoint]:
         query = {"limit": PAGE_POINTS, "with_payload": True, "with_vector": with_vectors}
         for record in self._records(name, bucket, query):
-            vector = np.asarray(record.vector[DENSE], dtype=np.float32) if with_vectors else None
-            yield StoredPoint(id=str(record.id), payload=record.payload or {}, vector=vector)
+            vector, sparse = layouts.read_vectors(record.vector) if with_vectors else (None, None)
+            yield StoredPoint(id=str(record.id), payload=record.payload or {}, vector=vector, sparse=sparse)
 
     def _records(self, name: str, bucket: str | None, query: Mapping[str, Any]) -> Iterator[Any]:
         filters = layouts.build_filter(qdrant_edge, None if bucket is None else {"bucket": bucket})

@@ -156,3 +156,13 @@ def _size_bytes(point: Point, number_bytes: int) -> int:
 
 def _bad_payload(point: Point) -> BackendRejectedError:
     return rejected(f"point {point.id}: its payload must hold JSON values in valid Unicode only")
+
+
+def read_vectors(held: Any) -> tuple[Vector | None, SparseVector | None]:
+    """Dense and sparse vector of a record, as either client gives them; a point may lack one or both."""
+    vectors = held if isinstance(held, dict) else {}
+    dense, sparse = vectors.get(DENSE), vectors.get(SPARSE)
+    return (
+        None if dense is None else np.asarray(dense, dtype=np.float32),
+        None if sparse is None else SparseVector(tuple(sparse.indices), tuple(sparse.values)),
+    )

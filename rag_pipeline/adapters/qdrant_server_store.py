@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-import numpy as np
 from qdrant_client import QdrantClient, models
 
 from rag_pipeline.adapters import qdrant_layout as layouts
@@ -195,9 +194,10 @@ class QdrantServerStore:
         return {str(record.id) for record in self._records(name, bucket, query)}
 
     def scroll(self, name: str, *, bucket: str | None = None, with_vectors: bool = False) -> Iterator[StoredPoint]:
-        query = {"limit": PAGE_POINTS, "with_payload": True, "with_vectors": [DENSE] if with_vectors else False}
+        query = {"limit": PAGE_POINTS, "with_payload": True, "with_vectors": with_vectors}
         for record in self._records(name, bucket, query):
-            yield StoredPoint(id=str(record.id), payload=record.payload or {}, vector=_vector(record, with_vectors))
+            vector, sparse = layouts.read_vectors(record.vector) if with_vectors else (None, None)
+            yield StoredPoint(id=str(record.id), payload=record.payload or {}, vector=vector, sparse=sparse)
 
     def _records(self, name: str, bucket: str | None, query: Mapping[str, Any]) -> Iterator[models.Record]:
         condition = layouts.build_filter(models, None if bucket is None else {"bucket": bucket})
@@ -349,9 +349,3 @@ def _struct(point: Point) -> models.PointStruct:
 
 def _sparse(sparse: SparseVector) -> models.SparseVector:
     return models.SparseVector(indices=list(sparse.indices), values=list(sparse.values))
-
-
-def _vector(record: models.Record, with_vectors: bool) -> Vector | None:
-    if not with_vectors or not isinstance(record.vector, dict):
-        return None
-    return np.asarray(record.vector[DENSE], dtype=np.float32)

@@ -14,7 +14,7 @@ from rag_pipeline.indexing.identity import points_fingerprint, spec_values
 from rag_pipeline.indexing.points import DesiredPoint, id_of_payload
 from rag_pipeline.indexing.reconcile import ReconcileStage
 from rag_pipeline.ports import Ledger, Progress, VectorArtifact, VectorStore
-from rag_pipeline.schema import CollectionRecord, IndexSpec, StoredPoint, Vector
+from rag_pipeline.schema import CollectionRecord, IndexSpec, SparseVector, StoredPoint, Vector
 
 VECTOR_TOLERANCE = 1e-3
 """Largest difference of a component between store and artifact; stores may normalise once more."""
@@ -114,12 +114,13 @@ class Fsck:
                 report.add("not_chunked", documents.records[key].uri, "its chunks are missing or of another version")
         desired = self._reconcile.desired(chunks)
         vectors = self._vectors.read(bucket, {point.digest for point in desired.values()})
+        weights = self._reconcile.weights(desired.values())
         seen: set[str] = set()
         for point in self._store.scroll(self._collection.name, bucket=bucket, with_vectors=True):
             if point.id in seen:
                 report.add("duplicate", point.id, "the store returned the point twice")
             seen.add(point.id)
-            self._check_point(point, desired, vectors, report)
+            self._check_point(point, desired, vectors, weights.get(point.id), report)
         for key in desired.keys() - seen:
             report.add("missing", key, f"point of {desired[key].payload['uri']} is not in the store")
         report.points += len(seen)
@@ -138,14 +139,22 @@ class Fsck:
                 report.add("stale", record.uri, "an older version is indexed")
 
     def _check_point(
-        self, point: StoredPoint, desired: Mapping[str, DesiredPoint], vectors: Mapping[bytes, Vector], report: FsckReport
+        self,
+        point: StoredPoint,
+        desired: Mapping[str, DesiredPoint],
+        vectors: Mapping[bytes, Vector],
+        weights: SparseVector | None,
+        report: FsckReport,
     ) -> None:
         wanted = desired.get(point.id)
         if wanted is None:
             report.add("phantom", point.id, f"point of {point.payload.get('uri')} should not exist")
             report.damaged_points.add(point.id)
             return
-        for kind, detail in self._faults(point, wanted, vectors):
+        faults = list(self._faults(point, wanted, vectors))
+        if not faults and not _is_same(point.sparse, weights):
+            faults.append(("sparse", "sparse vector is not that of its text"))
+        for kind, detail in faults:
             report.add(kind, point.id, f"{detail} ({wanted.payload['uri']})")
             report.damaged_points.add(point.id)
 
@@ -195,6 +204,13 @@ class Fsck:
         info = self._store.describe(self._collection.name)
         if info is not None and dict(info.metadata) != spec_values(self._spec):
             report.add("spec", self._collection.name, "was built with other settings; run rag index")
+
+
+def _is_same(stored: SparseVector | None, wanted: SparseVector | None) -> bool:
+    """Whether both hold the same weights, in whatever order."""
+    held = dict(zip(stored.indices, stored.values, strict=True)) if stored else {}
+    expected = dict(zip(wanted.indices, wanted.values, strict=True)) if wanted else {}
+    return held.keys() == expected.keys() and all(abs(held[key] - expected[key]) <= VECTOR_TOLERANCE for key in expected)
 
 
 def _as_stored(vector: Vector, distance: str) -> Vector:

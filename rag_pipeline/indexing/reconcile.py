@@ -5,7 +5,7 @@ arrow leaves points that the next run finds equal or replaces; no document is ev
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rag_pipeline.errors import BackendRejectedError
@@ -13,7 +13,7 @@ from rag_pipeline.indexing.chunks import ChunksOutcome
 from rag_pipeline.indexing.identity import points_fingerprint
 from rag_pipeline.indexing.points import DesiredPoint, desired_points
 from rag_pipeline.ports import Progress, SparseEncoder, VectorArtifact, VectorStore
-from rag_pipeline.schema import IndexSpec, Point, Vector
+from rag_pipeline.schema import IndexSpec, Point, SparseVector, Vector
 
 SLICE_POINTS = 512
 """Points whose vectors are in memory at one time."""
@@ -59,6 +59,12 @@ class ReconcileStage:
             for point in desired_points(chunks.records[key], row, points_fingerprint=self._points_fingerprint)
         }
 
+    def weights(self, points: Iterable[DesiredPoint]) -> dict[str, SparseVector]:
+        """The sparse vectors that the points should have, by id."""
+        wanted = list(points)
+        sparse = self._sparse.encode_documents([point.embedded_text for point in wanted])
+        return {point.id: weights for point, weights in zip(wanted, sparse, strict=True)}
+
     def update(self, chunks: ChunksOutcome, progress: Progress) -> PointsOutcome:
         """Upserts what is missing, reads back, deletes what is extra, reads back."""
         started = time.perf_counter()
@@ -92,10 +98,9 @@ class ReconcileStage:
                 f"bucket {bucket}: {lost} chunks have no vector; materialise 'embeddings' for this bucket first",
                 system="artifacts",
             )
-        sparse = self._sparse.encode_documents([point.embedded_text for point in part])
+        weights = self.weights(part)
         return [
-            Point(id=point.id, vector=vectors[point.digest], sparse=weights, payload=point.payload)
-            for point, weights in zip(part, sparse, strict=True)
+            Point(id=point.id, vector=vectors[point.digest], sparse=weights[point.id], payload=point.payload) for point in part
         ]
 
     def _read_back(self, bucket: str, *, expected: set[str]) -> None:

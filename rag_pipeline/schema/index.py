@@ -88,11 +88,12 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class StoredPoint:
-    """A row as the store holds it; ``vector`` is None unless asked for."""
+    """A row as the store holds it; its vectors are None unless asked for."""
 
     id: str
     payload: Mapping[str, Any]
     vector: Vector | None = None
+    sparse: SparseVector | None = None
 
 
 @dataclass(frozen=True, slots=True)

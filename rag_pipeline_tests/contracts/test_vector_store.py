@@ -273,11 +273,16 @@ def test_points_come_back_as_they_went_in(blue: VectorStore) -> None:
     assert stored.vector is not None
     assert stored.vector.dtype == np.float32
     np.testing.assert_allclose(stored.vector, vector(1), atol=1e-6)
+    assert stored.sparse is not None
+    sent = point(1, text="한국어 본문\n\t\x00끝").sparse
+    assert dict(zip(stored.sparse.indices, stored.sparse.values, strict=True)) == pytest.approx(
+        dict(zip(sent.indices, sent.values, strict=True))
+    )
 
 
 def test_vectors_are_left_out_unless_asked_for(blue: VectorStore) -> None:
     blue.upsert(BLUE, [point(1)])
-    assert [stored.vector for stored in blue.scroll(BLUE)] == [None]
+    assert [(stored.vector, stored.sparse) for stored in blue.scroll(BLUE)] == [(None, None)]
 
 
 def test_upsert_overwrites_the_whole_point(blue: VectorStore) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from rag_pipeline.operations.progress import SILENT
 from rag_pipeline.project import Project
-from rag_pipeline.schema import Point, StoredPoint
+from rag_pipeline.schema import Point, SparseVector, StoredPoint
 from rag_pipeline_tests.fakes.parser import FakeParser
 from rag_pipeline_tests.projects import article, check, dump, fill, go_on, open_project, write_settings
 
@@ -31,8 +31,8 @@ def first(project: Project) -> StoredPoint:
 
 def write(project: Project, point: StoredPoint) -> None:
     assert point.vector is not None
-    sparse = project.sparse.encode_documents(["some words"])[0]
-    project.store.upsert(project.target.name, [Point(point.id, point.vector, sparse, point.payload)])
+    assert point.sparse is not None
+    project.store.upsert(project.target.name, [Point(point.id, point.vector, point.sparse, point.payload)])
 
 
 def lose(project: Project) -> None:
@@ -64,6 +64,16 @@ def change_vector(project: Project) -> None:
     write(project, replace(point, vector=np.roll(point.vector, 1)))
 
 
+def change_sparse(project: Project) -> None:
+    write(project, replace(first(project), sparse=project.sparse.encode_documents(["some words"])[0]))
+
+
+def drop_weight(project: Project) -> None:
+    point = first(project)
+    assert point.sparse is not None
+    write(project, replace(point, sparse=SparseVector(point.sparse.indices[1:], point.sparse.values[1:])))
+
+
 DAMAGE: list[tuple[str, Callable[[Project], None]]] = [
     ("missing", lose),
     ("phantom", add_phantom),
@@ -71,6 +81,8 @@ DAMAGE: list[tuple[str, Callable[[Project], None]]] = [
     ("payload", change_text),
     ("payload_keys", drop_key),
     ("vector", change_vector),
+    ("sparse", change_sparse),
+    ("sparse", drop_weight),
 ]
 
 

@@ -17,7 +17,7 @@ from rag_pipeline.adapters.qdrant_layout import DENSE
 from rag_pipeline.indexing.identity import content_digest, fingerprint, point_id, points_fingerprint, space_fingerprint
 from rag_pipeline.ports import VectorArtifact
 from rag_pipeline.project import Project
-from rag_pipeline.schema import BucketState, CollectionRecord, Matrix, Point, StoredPoint
+from rag_pipeline.schema import BucketState, CollectionRecord, Matrix, Point, SparseVector, StoredPoint
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,7 @@ class Place:
         self.write_all([replace(point, **changes)])
 
     def write_all(self, points: Sequence[StoredPoint]) -> None:
-        sparse = self.project.sparse.encode_documents([str(point.payload.get("text", "")) for point in points])
-        rows = [Point(p.id, _vector(p), weights, p.payload) for p, weights in zip(points, sparse, strict=True)]
-        self.project.store.upsert(self.name, rows)
+        self.project.store.upsert(self.name, [Point(p.id, _vector(p), _weights(p), p.payload) for p in points])
 
     @property
     def artifact(self) -> VectorArtifact:
@@ -203,7 +201,13 @@ def spoil_vector_row(place: Place) -> None:
     _rewrite(place.artifact, bucket, held, vectors)
 
 
+def mix_up_words(place: Place) -> None:
+    """The sparse vector of another text: keywords find the wrong document."""
+    place.write(place.point(), sparse=place.others()[0].sparse)
+
+
 DAMAGES: dict[Damage, tuple[str, str]] = {
+    mix_up_words: ("fsck", "sparse"),
     lose_document: ("fsck", "missing"),
     lose_chunk: ("fsck", "missing"),
     lose_bucket: ("fsck", "missing"),
@@ -255,6 +259,11 @@ def _digests_by_id(place: Place) -> dict[str, bytes]:
 def _rewrite(artifact: VectorArtifact, bucket: str, digests: list[bytes], vectors: Matrix) -> None:
     artifact.retain(bucket, set())
     artifact.append(bucket, digests, vectors)
+
+
+def _weights(point: StoredPoint) -> SparseVector:
+    assert point.sparse is not None
+    return point.sparse
 
 
 def _vector(point: StoredPoint) -> Any:
