@@ -18,6 +18,7 @@ from rag_pipeline.ports import (
     DocumentSource,
     Embedder,
     Ledger,
+    Masker,
     Parser,
     SparseEncoder,
     Stage,
@@ -36,6 +37,7 @@ class SharedParts:
     ledger: Ledger
     sources: dict[str, DocumentSource]
     parser: Callable[[], Parser]
+    masker: Callable[[], Masker]
     artifacts: ArtifactStore
     store: VectorStore
     sparse: SparseEncoder
@@ -130,9 +132,11 @@ class CollectionParts:
             ledger=shared.ledger,
             sources=shared.sources,
             parser=shared.parser(),
+            masker=shared.masker(),
             artifact=self.documents,
             buckets=shared.buckets,
             parsing=self.spec.parsing,
+            masking=self.spec.masking,
             others=[shared.artifacts.documents(name) for name in self._others("documents", parsing_digest(self.spec))],
         )
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
@@ -100,6 +100,39 @@ class Parser(Protocol):
 
     def close(self) -> None:
         """Ends the child processes."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedDocument:
+    """A document as it may be stored, and what was taken out of it."""
+
+    document: ParsedDocument
+    entities: Mapping[str, int] = field(default_factory=dict)
+    """How many values of each kind were masked."""
+    subjects: tuple[str, ...] = ()
+    """Keyed digests of those values, sorted; empty without a key."""
+
+
+class Masker(Protocol):
+    """Personal data out of documents, before anything of them is stored, embedded or logged."""
+
+    def fingerprint(self, source: str) -> str:
+        """Digest of all that decides what is masked in a source, and how; empty where nothing is."""
+
+    def mask_all(self, documents: Sequence[tuple[str, ParsedDocument]]) -> list[MaskedDocument]:
+        """Each document, given with the name of its source, as it may be stored; in order."""
+
+    def mask_text(self, source: str, text: str) -> str:
+        """A short text, such as a message, without patterned personal data."""
+
+    def mask_path(self, source: str, path: str) -> str:
+        """A path with the kind of each patterned value in its place, the same whatever the operator."""
+
+    def distinguish(self, path: str) -> str:
+        """Letters that tell two paths apart whose masked forms are equal; empty without a key."""
+
+    def count_leaks(self, source: str, texts: Iterable[str]) -> Mapping[str, int]:
+        """Patterned values by kind that stand in texts in which nothing should be left."""
 
 
 class Tokenizer(Protocol):

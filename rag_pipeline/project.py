@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from rag_pipeline.adapters.document_sources import local_root, open_source
+from rag_pipeline.adapters.masked_paths import MaskedPathsSource
+from rag_pipeline.adapters.masking import masking_fingerprints, open_masker
 from rag_pipeline.adapters.models import Models
 from rag_pipeline.adapters.parser_pool import ProcessPoolParser
 from rag_pipeline.adapters.stores import open_store
@@ -21,7 +23,7 @@ from rag_pipeline.indexing.manifest import has_changes, scan_sources
 from rag_pipeline.indexing.points import PAYLOAD_VERSION
 from rag_pipeline.indexing.scan_report import ChangeSummary, ScanResult
 from rag_pipeline.indexing.specs import SpecPart
-from rag_pipeline.ports import ArtifactStore, DocumentSource, Ledger, Parser, Progress, SparseEncoder, VectorStore
+from rag_pipeline.ports import ArtifactStore, DocumentSource, Ledger, Masker, Parser, Progress, SparseEncoder, VectorStore
 from rag_pipeline.retrieval.ranking import Ranking
 from rag_pipeline.retrieval.search import Searcher
 from rag_pipeline.schema import CollectionRecord, DocumentType, IndexSpec, ModelFacts, VectorSpace
@@ -51,6 +53,7 @@ class Project:
         project = cls(load_settings(path), on_wait=on_wait)
         project._path = path
         check_model_fits(project.settings, project.facts)
+        open_masker(project.settings)
         return project
 
     def reloaded(self) -> "Project":
@@ -96,7 +99,15 @@ class Project:
     @cached_property
     def sources(self) -> dict[str, DocumentSource]:
         """Document sources by name."""
-        return {source.name: open_source(source, base=self.settings.root) for source in self.settings.sources}
+        opened = {source.name: open_source(source, base=self.settings.root) for source in self.settings.sources}
+        if not self.settings.pii.enabled:
+            return opened
+        return {name: MaskedPathsSource(source, self.masker) for name, source in opened.items()}
+
+    @cached_property
+    def masker(self) -> Masker:
+        """What takes personal data out of documents and paths. Raises SettingsError where its extra or key is missing."""
+        return open_masker(self.settings)
 
     @cached_property
     def parser(self) -> Parser:
@@ -148,6 +159,7 @@ class Project:
             chunking={kind: {**rule, "version": CHUNKING_VERSION} for kind, rule in rules.items()},
             sparse_model=self.sparse.name,
             payload_version=PAYLOAD_VERSION,
+            masking=masking_fingerprints(self.masker, self.settings),
         )
 
     def collections(self) -> Collections:
@@ -166,6 +178,7 @@ class Project:
             ledger=ledger or self.ledger,
             sources=self.sources,
             parser=lambda: self.parser,
+            masker=lambda: self.masker,
             artifacts=self.artifacts,
             store=self.store,
             sparse=self.sparse,

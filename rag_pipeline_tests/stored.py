@@ -15,7 +15,7 @@ from rag_pipeline.indexing.specs import SpecPart
 from rag_pipeline.schema import CollectionLayout, CollectionRecord, CollectionState, IndexSpec
 from rag_pipeline_tests.specs import SPEC, record_of
 
-IN_PLACE = {SpecPart.PARSING: "in_place", SpecPart.CHUNKING: "in_place", SpecPart.POINTS: "in_place"}
+IN_PLACE = dict.fromkeys((SpecPart.PARSING, SpecPart.CHUNKING, SpecPart.MASKING, SpecPart.POINTS), "in_place")
 BESIDE = dict.fromkeys(IN_PLACE, "candidate")
 
 

@@ -29,6 +29,9 @@ def documents_metadata(report: BuildReport) -> Mapping[str, Any]:
         "parsed": report.parsed,
         "reused": report.reused,
         "quarantined": report.quarantined,
+        "masked": sum(report.entities.values()),
+        **{f"masked {kind}": count for kind, count in sorted(report.entities.items())},
+        "masking_s": round(report.masking_seconds, 3),
         "documents_per_s": rate(report.parsed, report.seconds["documents"]),
         "preview": table(["path", "type", "elements"], report.documents_preview),
     }

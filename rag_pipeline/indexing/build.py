@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import PurePosixPath
+from typing import Any
 
 from rag_pipeline.indexing.chunks import ChunksOutcome, ChunkStage
 from rag_pipeline.indexing.documents import DocumentsOutcome, DocumentStage
@@ -31,6 +32,11 @@ class BuildReport:
     parsed: int = 0
     reused: int = 0
     quarantined: int = 0
+    entities: Counter[str] = field(default_factory=Counter)
+    """What was masked in documents parsed now, by kind."""
+    masking_seconds: float = 0.0
+    touched: list[str] = field(default_factory=list)
+    """Buckets that had something to do."""
     chunked: int = 0
     chunks: int = 0
     embedded: int = 0
@@ -217,7 +223,23 @@ def merge_reports(first: BuildReport, second: BuildReport) -> BuildReport:
     seconds = {stage: first.seconds[stage] + second.seconds[stage] for stage in STAGES}
     previews = {name: (getattr(first, name) + getattr(second, name))[:PREVIEW_ROWS] for name in _PREVIEWS}
     longest = max(first.longest_tokens, second.longest_tokens)
-    return replace(second, **done, seconds=seconds, longest_tokens=longest, sizes=first.sizes + second.sizes, **previews)
+    return replace(
+        second,
+        **done,
+        seconds=seconds,
+        longest_tokens=longest,
+        sizes=first.sizes + second.sizes,
+        **previews,
+        **_masked(first, second),
+    )
+
+
+def _masked(first: BuildReport, second: BuildReport) -> dict[str, Any]:
+    return {
+        "entities": first.entities + second.entities,
+        "masking_seconds": first.masking_seconds + second.masking_seconds,
+        "touched": sorted({*first.touched, *second.touched}),
+    }
 
 
 _DONE = ("parsed", "reused", "chunked", "embedded", "copied", "tokens", "padded_tokens", "upserted", "deleted")
@@ -257,7 +279,10 @@ def _suffix(path: str) -> str:
 
 
 def _add(report: BuildReport, work: _Work) -> None:
+    report.touched.append(work.bucket)
     if work.documents is not None:
+        report.entities += work.documents.entities
+        report.masking_seconds += work.documents.masking_seconds
         report.parsed += work.documents.parsed
         report.reused += work.documents.reused
         report.quarantined += len(work.documents.quarantined)

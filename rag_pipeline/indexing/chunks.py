@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from rag_pipeline.indexing.chunking.document import chunk_document
 from rag_pipeline.indexing.chunking.rules import ChunkingRule
 from rag_pipeline.indexing.documents import DocumentsOutcome
-from rag_pipeline.indexing.identity import chunking_fingerprint
+from rag_pipeline.indexing.identity import chunking_fingerprint, masking_part
 from rag_pipeline.ports import Artifact, Progress, Tokenizer
 from rag_pipeline.schema import ChunkedDocument, DocumentRecord, DocumentType, IndexSpec, StoredDocument
 
@@ -103,7 +103,7 @@ class ChunkStage:
         return ChunkedDocument(
             document_id=row.document_id,
             content_hash=row.content_hash,
-            chunking_fingerprint=self._fingerprints[document.type],
+            chunking_fingerprint=self._fingerprint(row),
             type=document.type,
             format=document.format,
             title=document.title,
@@ -124,9 +124,13 @@ class ChunkStage:
         held = outcome.rows.get(row.document_id)
         return held if held is not None and self._is_cut_of(held, row) else None
 
+    def _fingerprint(self, row: StoredDocument) -> str:
+        """What decides the chunks of a row: masking changes its text while its content stays the same."""
+        return self._fingerprints[row.document.type] + masking_part(row.parser_fingerprint)
+
     def _is_cut_of(self, chunked: ChunkedDocument, row: StoredDocument) -> bool:
         is_same_content = chunked.content_hash == row.content_hash
-        return is_same_content and chunked.chunking_fingerprint == self._fingerprints[row.document.type]
+        return is_same_content and chunked.chunking_fingerprint == self._fingerprint(row)
 
 
 def _without_version(values: object) -> dict[str, object]:

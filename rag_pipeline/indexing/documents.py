@@ -1,12 +1,15 @@
-"""The ``documents`` stage: what a bucket's files say, parsed once per content and parser."""
+"""The ``documents`` stage: what a bucket's files say, parsed once per content and parser, masked before it is kept."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from rag_pipeline.errors import DocumentError, UnstableDocumentError
-from rag_pipeline.ports import DocumentSource, Ledger, ParseOutcome, Parser, ParseRequest, Progress, StoredDocuments
+from rag_pipeline.guardrails.pii.policy import masking_of
+from rag_pipeline.indexing.identity import masking_part, parse_key
+from rag_pipeline.ports import DocumentSource, Ledger, Masker, ParseOutcome, Parser, ParseRequest, Progress, StoredDocuments
 from rag_pipeline.schema import DocumentRecord, DocumentType, ParsedDocument, QuarantineEntry, StoredDocument
 
 READ_FAILURE = "read:"
@@ -36,6 +39,9 @@ class DocumentsOutcome:
     """The artifact holds rows that nobody needs, or many small parts: worth compacting."""
     size_bytes: int = 0
     seconds: float = 0.0
+    entities: Counter[str] = field(default_factory=Counter)
+    """What was masked now, by kind."""
+    masking_seconds: float = 0.0
     preview: list[tuple[str, str, int]] = field(default_factory=list)
     """Path, type and number of elements of some documents parsed now."""
 
@@ -49,21 +55,25 @@ class DocumentStage:
         ledger: Ledger,
         sources: Mapping[str, DocumentSource],
         parser: Parser,
+        masker: Masker,
         artifact: StoredDocuments,
         buckets: list[str],
         parsing: Mapping[DocumentType, str],
+        masking: Mapping[str, str],
         others: Sequence[StoredDocuments] = (),
     ) -> None:
-        """``parsing``: what the spec says of the parser; an older parser's rows stay good for a collection of that spec.
+        """``parsing``, ``masking``: what the spec says of them; rows of an older parser stay good for a collection of that spec.
 
         ``others``: artifacts of other parsers, whose rows are taken over where they will do.
         """
         self._ledger = ledger
         self._sources = sources
         self._parser = parser
+        self._masker = masker
         self._artifact = artifact
         self._buckets = buckets
         self._parsing = parsing
+        self._masking = masking
         self._others = others
         self._owners: dict[str, tuple[StoredDocuments, str, str]] | None = None
         self._foreign: tuple[StoredDocuments, str, list[StoredDocument]] | None = None
@@ -72,7 +82,7 @@ class DocumentStage:
         """What stands there now, nothing done."""
         records = self._ledger.documents(bucket=bucket)
         stored = self._artifact.read(bucket)
-        rows = {row.document_id: row for row in stored if row.document_id in records}
+        rows = {row.document_id: row for row in stored if self._may_hold(row, records)}
         garbage = len(stored) - len(rows)
         taken_over = self._rows_of_others(bucket, records, rows)
         rows.update({row.document_id: row for row in taken_over})
@@ -88,7 +98,13 @@ class DocumentStage:
             if len(rows) + len(found) == len(records):
                 break
             missing = records.keys() - rows.keys() - found.keys()
-            found.update({row.document_id: row for row in other.read(bucket) if row.document_id in missing})
+            found.update(
+                {
+                    row.document_id: row
+                    for row in other.read(bucket)
+                    if row.document_id in missing and self._may_hold(row, records)
+                }
+            )
         return list(found.values())
 
     def preview(self, bucket: str) -> tuple[DocumentsOutcome, list[DocumentRecord]]:
@@ -115,7 +131,7 @@ class DocumentStage:
         """Compacts the artifact to documents that are still there; how many rows went."""
         records = self._ledger.documents(bucket=bucket)
         rows = self._artifact.read(bucket)
-        kept = [row for row in rows if row.document_id in records]
+        kept = [row for row in rows if self._may_hold(row, records)]
         self._artifact.replace(bucket, kept)
         return len(rows) - len(kept)
 
@@ -128,14 +144,30 @@ class DocumentStage:
         """Parser and suffix of the name: among plain texts the name tells what the content cannot."""
         return self._parser.fingerprint(document_type) + PurePosixPath(path).suffix.lower()
 
+    def _may_hold(self, row: StoredDocument, records: Mapping[str, DocumentRecord]) -> bool:
+        """Whether the row is of a document that is there, and masked as its source is now or as the collection's spec says.
+
+        Text under another rule is not even kept as the last good version: it may hold what must not be stored any more.
+        """
+        record = records.get(row.document_id)
+        if record is None:
+            return False
+        spec_masking, now = masking_of(self._masking, record.source), self._masker.fingerprint(record.source)
+        return masking_part(row.parser_fingerprint) in {masking_part(parse_key("", "", key)) for key in (spec_masking, now)}
+
+    def _row_key(self, row_type: DocumentType, record: DocumentRecord) -> str:
+        suffix = PurePosixPath(record.path).suffix.lower()
+        return parse_key(self._parser.fingerprint(row_type), suffix, self._masker.fingerprint(record.source))
+
     def _is_current(self, outcome: DocumentsOutcome, record: DocumentRecord) -> bool:
         row = outcome.rows.get(record.document_id)
         return row is not None and row.content_hash == record.content_hash and self._is_parse_of(row, record)
 
     def _is_parse_of(self, row: StoredDocument, record: DocumentRecord) -> bool:
         suffix = PurePosixPath(record.path).suffix.lower()
-        of_the_spec = self._parsing.get(row.document.type, "") + suffix
-        return row.parser_fingerprint in (of_the_spec, self._parse_key(row.document.type, record.path))
+        masking = masking_of(self._masking, record.source)
+        of_the_spec = parse_key(self._parsing.get(row.document.type, ""), suffix, masking)
+        return row.parser_fingerprint in (of_the_spec, self._row_key(row.document.type, record))
 
     def _known_failures(self, bucket: str, records: Mapping[str, DocumentRecord], rows: Mapping[str, StoredDocument]) -> set[str]:
         entries = self._ledger.quarantine(bucket=bucket)
@@ -194,21 +226,21 @@ class DocumentStage:
     def _parse(self, outcome: DocumentsOutcome, pending: list[DocumentRecord], progress: Progress) -> None:
         failures: list[QuarantineEntry] = []
         hashes: dict[str, str] = {}
-        fresh: list[StoredDocument] = []
+        fresh: list[ParseOutcome] = []
         for parsed in self._parser.parse_all(self._requests(outcome, pending, hashes, failures)):
             record = outcome.records[parsed.document_id]
             if isinstance(parsed.result, ParsedDocument):
-                fresh.append(self._row(parsed, record.path, hashes[parsed.document_id]))
+                fresh.append(parsed)
                 outcome.preview.append((record.path, str(parsed.result.type), len(parsed.result.elements)))
             else:
                 failures.append(self._entry(record, parsed, hashes[parsed.document_id]))
                 outcome.quarantined.add(parsed.document_id)
             if len(fresh) >= FLUSH_DOCUMENTS:
-                self._keep(outcome, fresh)
+                self._keep(outcome, self._masked(outcome, fresh, hashes))
                 fresh = []
             outcome.parsed += 1
             progress.advance("documents")
-        self._keep(outcome, fresh)
+        self._keep(outcome, self._masked(outcome, fresh, hashes))
         if failures:
             self._ledger.add_quarantine(failures)
 
@@ -239,10 +271,20 @@ class DocumentStage:
             outcome.size_bytes += len(content.data)
             yield ParseRequest(record.document_id, record.path, content.data)
 
-    def _row(self, parsed: ParseOutcome, path: str, content_hash: str) -> StoredDocument:
-        document = parsed.result
-        assert isinstance(document, ParsedDocument)  # noqa: S101 - told apart by the caller
-        return StoredDocument(parsed.document_id, content_hash, self._parse_key(document.type, path), document)
+    def _masked(self, outcome: DocumentsOutcome, parsed: list[ParseOutcome], hashes: Mapping[str, str]) -> list[StoredDocument]:
+        """Rows of parsed documents, without what is masked in their sources."""
+        started = time.perf_counter()
+        records = [outcome.records[one.document_id] for one in parsed]
+        results = [one.result for one in parsed]
+        given = [(r.source, d) for r, d in zip(records, results, strict=True) if isinstance(d, ParsedDocument)]
+        rows = []
+        for record, masked in zip(records, self._masker.mask_all(given), strict=True):
+            key, document = self._row_key(masked.document.type, record), masked.document
+            digest = hashes[record.document_id]
+            rows.append(StoredDocument(record.document_id, digest, key, document, masked.entities, masked.subjects))
+            outcome.entities.update(masked.entities)
+        outcome.masking_seconds += time.perf_counter() - started
+        return rows
 
     def _entry(self, record: DocumentRecord, parsed: ParseOutcome, content_hash: str) -> QuarantineEntry:
         error = parsed.result
@@ -255,7 +297,7 @@ class DocumentStage:
             source=record.source,
             path=record.path,
             reason=error.reason,
-            detail=error.detail,
+            detail=self._masker.mask_text(record.source, error.detail),
             generation=record.generation,
         )
 

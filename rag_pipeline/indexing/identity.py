@@ -1,6 +1,7 @@
 """Ids, digests and fingerprints: what decides whether two things are the same, and so what reruns."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -13,6 +14,8 @@ from rag_pipeline.schema import DocumentType, IndexSpec, VectorSpace
 POINT_NAMESPACE = UUID("6f1a1d0e-5b0f-5c53-9f6e-2a4a1f0e7c11")
 FINGERPRINT_LENGTH = 32
 NAME_LENGTH = 8
+MASKING_MARK = "#masked:"
+_MASKING_PART = re.compile(f"{MASKING_MARK}[0-9a-f]{{{FINGERPRINT_LENGTH}}}$")
 
 
 def canonical_json(value: Any) -> str:
@@ -62,6 +65,17 @@ def space_fingerprint(space: VectorSpace) -> str:
     return fingerprint(asdict(space))
 
 
+def parse_key(parser: str, suffix: str, masking: str) -> str:
+    """What made a stored document: its parser, the suffix of its name (it tells plain texts apart), the masking of its source."""
+    return parser + suffix + (MASKING_MARK + masking if masking else "")
+
+
+def masking_part(key: str) -> str:
+    """The part of a parse key that says how personal data was masked; empty where it was not."""
+    found = _MASKING_PART.search(key)
+    return found[0] if found else ""
+
+
 def chunking_fingerprint(spec: IndexSpec, document_type: DocumentType) -> str:
     """What decides the chunks of one document type, given its content: parser, rule, tokenizer, prompt."""
     return fingerprint(
@@ -75,8 +89,8 @@ def chunking_fingerprint(spec: IndexSpec, document_type: DocumentType) -> str:
 
 
 def parsing_digest(spec: IndexSpec) -> str:
-    """Names the artifact of parsed documents: one for all collections whose parsers are the same."""
-    return fingerprint({str(kind): value for kind, value in spec.parsing.items()})
+    """Names the artifact of parsed documents: one for all collections whose parsers and masking are the same."""
+    return fingerprint({str(kind): value for kind, value in spec.parsing.items()} | _masking_values(spec))
 
 
 def points_fingerprint(spec: IndexSpec) -> str:
@@ -98,7 +112,13 @@ def spec_values(spec: IndexSpec) -> dict[str, Any]:
         "chunking": {str(kind): dict(rule) for kind, rule in spec.chunking.items()},
         "sparse_model": spec.sparse_model,
         "payload_version": spec.payload_version,
+        **_masking_values(spec),
     }
+
+
+def _masking_values(spec: IndexSpec) -> dict[str, Any]:
+    """Nothing where nothing is masked, so that an index without masking keeps the fingerprints that it had."""
+    return {"masking": dict(spec.masking)} if spec.masking else {}
 
 
 def spec_from_values(values: Mapping[str, Any]) -> IndexSpec:
@@ -110,6 +130,7 @@ def spec_from_values(values: Mapping[str, Any]) -> IndexSpec:
         chunking={DocumentType(kind): rule for kind, rule in values["chunking"].items()},
         sparse_model=values["sparse_model"],
         payload_version=values["payload_version"],
+        masking=values.get("masking", {}),
     )
 
 

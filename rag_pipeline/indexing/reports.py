@@ -35,6 +35,8 @@ def build_values(report: BuildReport) -> dict[str, Any]:
         "quarantined": report.quarantined,
         "chunks": {"total": report.chunks, "embedded": report.embedded, "reused": report.chunks - report.embedded},
         "points": {"upserted": report.upserted, "deleted": report.deleted, "total": report.points},
+        "masked": dict(sorted(report.entities.items())),
+        "touched": report.touched,
         "tokens": report.tokens,
         "longest_tokens": report.longest_tokens,
         "seconds": report.seconds,

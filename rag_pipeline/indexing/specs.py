@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from rag_pipeline.guardrails.pii.policy import EVERY_SOURCE, masking_of
 from rag_pipeline.schema import DocumentType, IndexSpec
 
 
@@ -14,6 +15,7 @@ class SpecPart(StrEnum):
     VECTOR_SPACE = "vector_space"
     PARSING = "parsing"
     CHUNKING = "chunking"
+    MASKING = "masking"
     POINTS = "points"
     """The sparse model and the form of the payload."""
 
@@ -31,6 +33,8 @@ class SpecChange:
     """Names of the fields that differ."""
     parsing: tuple[DocumentType, ...] = ()
     chunking: tuple[DocumentType, ...] = ()
+    masking: tuple[str, ...] = ()
+    """Names of the sources whose masking differs, ``*`` for all that have no rule of their own."""
     points: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
@@ -43,6 +47,7 @@ class SpecChange:
             SpecPart.VECTOR_SPACE: self.vector_space,
             SpecPart.PARSING: self.parsing,
             SpecPart.CHUNKING: self.chunking,
+            SpecPart.MASKING: self.masking,
             SpecPart.POINTS: self.points,
         }
         return tuple(part for part, what in differs.items() if what)
@@ -58,11 +63,14 @@ class SpecChange:
     def _lines(self) -> Iterator[str]:
         if self.parsing:
             yield f"parse again: {_listed(self.parsing)} documents"
+        if self.masking:
+            sources = ", ".join(name if name != EVERY_SOURCE else "all others" for name in self.masking)
+            yield f"read and mask again: {sources if self.masking != (EVERY_SOURCE,) else 'all sources'}"
         if self.chunking:
             yield f"cut again: {_listed(self.chunking)} documents"
         if self.vector_space:
             yield f"embed again: every text ({', '.join(self.vector_space)} changed)"
-        elif self.parsing or self.chunking:
+        elif self.parsing or self.chunking or self.masking:
             yield "embed: texts that are new in this vector space"
         if self.points:
             yield f"write again: every point ({', '.join(self.points)} changed)"
@@ -75,6 +83,11 @@ def compare_specs(old: IndexSpec, new: IndexSpec) -> SpecChange:
         vector_space=_differing(asdict(old.vector_space), asdict(new.vector_space)),
         parsing=_types(old.parsing, new.parsing),
         chunking=tuple(DocumentType) if cuts_differently else _types(old.chunking, new.chunking),
+        masking=tuple(
+            name
+            for name in sorted({*old.masking, *new.masking})
+            if masking_of(old.masking, name) != masking_of(new.masking, name)
+        ),
         points=_differing(_point_fields(old), _point_fields(new)),
     )
 

@@ -1,7 +1,7 @@
 """Models, specifications, what a store holds, and what a run leaves."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,8 @@ class IndexSpec:
     """Chunking rule by document type, as JSON values."""
     sparse_model: str
     payload_version: int
+    masking: Mapping[str, str] = field(default_factory=dict)
+    """Masking fingerprint for every source (``*``) and for those that differ; empty where nothing is masked."""
 
 
 # --- the store ------------------------------------------------------------------------------------------------------

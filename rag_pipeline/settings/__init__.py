@@ -15,6 +15,7 @@ from rag_pipeline.errors import SettingsError
 from rag_pipeline.indexing.chunking.rules import ChunkingSettings
 from rag_pipeline.schema import ModelFacts
 from rag_pipeline.settings.parsing import ParsingSettings as ParsingSettings
+from rag_pipeline.settings.pii import PiiSettings
 from rag_pipeline.settings.release import ReleaseSettings
 from rag_pipeline.settings.section import Section
 
@@ -199,6 +200,7 @@ class Settings(Section):
     delete_brake: DeleteBrakeSettings = Field(default=DeleteBrakeSettings(), description="Guard against mass deletion.")
     quarantine: QuarantineSettings = Field(default=QuarantineSettings(), description="Tolerance for unreadable documents.")
     retrieval: RetrievalSettings = Field(default=RetrievalSettings(), description="How questions are answered.")
+    pii: PiiSettings = Field(default=PiiSettings(), description="Masking of personal data.")
     release: ReleaseSettings = Field(default=ReleaseSettings(), description="How a new index takes over.")
     schedule: ScheduleSettings = Field(default=ScheduleSettings(), description="When runs start.")
 
@@ -224,13 +226,19 @@ class Settings(Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _pii_names_sources(self) -> Self:
+        for name in self.pii.sources.keys() - {source.name for source in self.sources}:
+            raise ValueError(f"pii.sources.{name}: there is no source of this name; mend its spelling, or remove it")
+        return self
+
     @property
     def root(self) -> Path:
         """Folder of the settings file; relative paths start here."""
         return self._root
 
     def secret(self, name: str) -> str | None:
-        """The value of an environment secret: ``QDRANT_API_KEY``, ``EMBEDDING_API_KEY`` or ``RAG_WEBHOOK_URL``."""
+        """The value of an environment secret: one of ``SECRET_NAMES``."""
         value = self._secrets.get(name)
         return value.get_secret_value() if value else None
 
@@ -239,7 +247,7 @@ class Settings(Section):
         return location if "://" in location else str((self._root / location).resolve())
 
 
-SECRET_NAMES = ("QDRANT_API_KEY", "EMBEDDING_API_KEY", "RAG_WEBHOOK_URL")
+SECRET_NAMES = ("QDRANT_API_KEY", "EMBEDDING_API_KEY", "RAG_WEBHOOK_URL", "RAG_PII_KEY")
 
 
 def load_settings(path: str | Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:

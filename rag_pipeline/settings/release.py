@@ -18,6 +18,9 @@ class StrategySettings(Section):
         description="Chunk size, overlap or strategy. `in_place` touches only documents of the types that changed, and answers "
         "mix old and new chunks for that time; `candidate` switches all at once, through the gate.",
     )
+    masking: Way = Field(
+        default="in_place", description="What personal data is masked, and how; only in sources whose rules changed."
+    )
     points: Way = Field(default="in_place", description="Sparse model or form of the payload, after an upgrade.")
 
 

@@ -14,7 +14,7 @@ from rag_pipeline_tests.projects import write_settings
 from rag_pipeline_tests.specs import SPEC, in_space
 
 EVERY_TYPE = tuple(DocumentType)
-IN_PLACE = {SpecPart.PARSING: "in_place", SpecPart.CHUNKING: "in_place", SpecPart.POINTS: "in_place"}
+IN_PLACE = dict.fromkeys((SpecPart.PARSING, SpecPart.CHUNKING, SpecPart.MASKING, SpecPart.POINTS), "in_place")
 OTHER_SPACE: dict[str, Any] = {
     "model": "another",
     "weights_sha256": "other",
@@ -71,6 +71,14 @@ def test_the_sparse_model_and_the_payload_write_every_point_again(name: str, val
     assert change.describe() == [f"write again: every point ({name} changed)"]
 
 
+def test_masking_is_compared_source_by_source() -> None:
+    old = replace(SPEC, masking={"*": "rules 1", "staff": ""})
+    change = compare_specs(old, replace(SPEC, masking={"*": "rules 1", "staff": "rules 2", "mail": "rules 1"}))
+    assert change == SpecChange(masking=("staff",))
+    assert change.describe() == ["read and mask again: staff", "embed: texts that are new in this vector space"]
+    assert compare_specs(SPEC, old).describe()[0] == "read and mask again: all sources"
+
+
 def test_every_field_of_a_spec_is_compared() -> None:
     others: dict[str, Any] = {
         "vector_space": replace(SPEC.vector_space, model="another"),
@@ -79,21 +87,23 @@ def test_every_field_of_a_spec_is_compared() -> None:
         "chunking": {**SPEC.chunking, DocumentType.PDF: {"size": 1024}},
         "sparse_model": "other",
         "payload_version": 2,
+        "masking": {"*": "rules 1"},
     }
     assert set(others) == {field.name for field in fields(IndexSpec)}
     assert all(compare_specs(SPEC, replace(SPEC, **{name: value})) for name, value in others.items())
 
 
 def test_parts_stand_in_the_order_of_the_stages() -> None:
-    new = replace(in_space(model="another"), sparse_model="other", parsing={}, chunking={})
+    new = replace(in_space(model="another"), sparse_model="other", parsing={}, chunking={}, masking={"*": "rules 1"})
     assert compare_specs(SPEC, new).parts == tuple(SpecPart)
 
 
-@pytest.mark.parametrize("part", [SpecPart.PARSING, SpecPart.CHUNKING, SpecPart.POINTS])
+@pytest.mark.parametrize("part", [SpecPart.PARSING, SpecPart.CHUNKING, SpecPart.MASKING, SpecPart.POINTS])
 def test_the_strategy_of_a_part_decides_where_it_is_applied(part: SpecPart) -> None:
     changes = {
         SpecPart.PARSING: replace(SPEC, parsing={**SPEC.parsing, DocumentType.PDF: "parser 2"}),
         SpecPart.CHUNKING: replace(SPEC, chunking={**SPEC.chunking, DocumentType.PDF: {"size": 1024}}),
+        SpecPart.MASKING: replace(SPEC, masking={"*": "rules 1"}),
         SpecPart.POINTS: replace(SPEC, payload_version=2),
     }
     for other, new in changes.items():

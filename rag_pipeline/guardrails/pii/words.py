@@ -1,0 +1,92 @@
+"""Personal data that is more than digits: mail addresses, IBANs, network addresses."""
+
+import ipaddress
+import re
+from collections.abc import Iterator
+
+from rag_pipeline.guardrails.pii import checksums
+from rag_pipeline.guardrails.pii.kinds import Kind
+
+# ASCII classes instead of \w and \b, for which a Korean particle right after the address is a part of the word.
+_LOCAL = r"[A-Za-z0-9][A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{0,63}"
+_EMAIL = re.compile(
+    rf"(?<![A-Za-z0-9]){_LOCAL}@(?:[A-Za-z0-9-]{{1,63}}\.)+(?P<top>[A-Za-z]{{2,24}}|xn--[a-z0-9-]+)(?![A-Za-z0-9])"
+)
+_HANGUL_EMAIL = re.compile(
+    r"(?<![A-Za-z0-9\uac00-\ud7a3])[\uac00-\ud7a3A-Za-z0-9._+-]{2,64}@(?:[A-Za-z0-9-]{1,63}\.)+(?P<top>[A-Za-z]{2,24})"
+)
+_NO_TOP = {"png", "jpg", "jpeg", "gif", "svg", "webp", "service", "socket", "timer", "target", "mount", "py", "js", "css", "html"}
+_AT = r" ?(?:@|[\[({<] ?(?i:at) ?[\])}>]|골뱅이) ?"
+_DOT = r" ?(?:\.|[\[({<] ?(?i:dot) ?[\])}>]) ?"
+_TOPS = r"(?i:com|net|org|edu|gov|io|kr|jp|cn|de|fr|uk|us|eu|info|biz|ac|co|me|dev|app|example|test)"
+_SPACED_EMAIL = re.compile(
+    rf"(?<![A-Za-z0-9])[A-Za-z0-9](?:[._+-]?[A-Za-z0-9]){{1,40}}{_AT}[A-Za-z0-9-]{{2,40}}(?:{_DOT}[A-Za-z0-9-]{{2,30}}){{0,3}}?"
+    rf"{_DOT}{_TOPS}(?:{_DOT}{_TOPS})?(?![A-Za-z0-9])"
+)
+_LETTERED_EMAIL = re.compile(
+    r"(?<![A-Za-z0-9])[A-Za-z0-9](?: ?[._+-]? [A-Za-z0-9]){1,40} ?@ ?[A-Za-z0-9](?: ?[.-]? ?[A-Za-z0-9](?![A-Za-z0-9])){3,60}"
+    r"(?![A-Za-z0-9])"
+)
+_IBAN_START = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[-. ]{0,3}\d[-. ]{0,3}\d(?=[-. A-Za-z0-9]{11,})")
+_IPV4 = re.compile(r"(?<![A-Za-z0-9_.])\d{1,3}(?: ?\. ?\d{1,3}){3}(?![A-Za-z0-9_]|\.\d)")
+_LETTERED_IPV4 = re.compile(r"(?<![A-Za-z0-9_.])\d(?: ?\d){0,2}(?: ?\. ?\d(?: ?\d){0,2}){3}(?![A-Za-z0-9_]| ?\. ?\d| \d)")
+_IPV6 = re.compile(r"(?<![A-Za-z0-9_:.])(?:[0-9A-Fa-f]{0,4}:){3,7}(?:[0-9A-Fa-f]{1,4}|(?:\d{1,3}\.){3}\d{1,3})?(?![A-Za-z0-9_:])")
+_VERSION = re.compile(r"(?i:\bv|version|release|버전|section|§)\s*$")
+
+
+def find_emails(text: str) -> Iterator[tuple[Kind, int, int]]:
+    """Kind and span of every mail address in the folded text, also spelt ``name (at) host [dot] tld`` or letter by letter."""
+    if "@" not in text and "골뱅이" not in text and not re.search(r"[\[({<] ?at ?[\])}>]", text, re.IGNORECASE):
+        return
+    for pattern in (_EMAIL, _HANGUL_EMAIL):
+        for match in pattern.finditer(text):
+            if match["top"].lower() not in _NO_TOP:
+                yield Kind.EMAIL, *match.span()
+    for match in _SPACED_EMAIL.finditer(text):
+        yield Kind.EMAIL, *match.span()
+    for match in _LETTERED_EMAIL.finditer(text):
+        if re.search(rf"\.{_TOPS}$", match[0].replace(" ", "")):
+            yield Kind.EMAIL, *match.span()
+
+
+def find_ibans(text: str) -> Iterator[tuple[Kind, int, int]]:
+    """Kind and span of every IBAN in the folded text, whatever separates its groups."""
+    for match in _IBAN_START.finditer(text):
+        wanted = checksums.iban_length(re.sub(r"[^A-Za-z]", "", match[0]).upper())
+        taken, at = "", match.start()
+        while at < len(text) and len(taken) < wanted and (text[at] in "-. \n" or _is_word(text[at])):
+            taken += text[at] if _is_word(text[at]) else ""
+            at += 1
+        if wanted and not _is_word(text[at : at + 1]) and checksums.is_iban(taken.upper()):
+            yield Kind.IBAN, match.start(), at
+
+
+def find_addresses(text: str) -> Iterator[tuple[Kind, int, int]]:
+    """Kind and span of every network address of one host in the folded text."""
+    for pattern in (_IPV4, _LETTERED_IPV4, _IPV6):
+        for match in pattern.finditer(text):
+            if _is_host(match[0].replace(" ", "")) and not _is_numbering(text, match):
+                yield Kind.IP_ADDRESS, *match.span()
+
+
+def _is_numbering(text: str, match: re.Match[str]) -> bool:
+    """Whether it is a version, or the number of a section: small parts at the start of a line, and a title after it."""
+    if _VERSION.search(text[max(0, match.start() - 12) : match.start()]):
+        return True
+    parts = re.findall(r"\d+", match[0])
+    is_first = text[: match.start()].rpartition("\n")[2].strip() == ""
+    follows = re.match(r"\.? ?[A-Z]", text[match.end() : match.end() + 3])
+    return is_first and follows is not None and parts[0] != "10" and all(int(part) < 40 for part in parts)
+
+
+def _is_host(text: str) -> bool:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    is_mask = address.version == 4 and text.startswith("255.")
+    return not (address.is_loopback or address.is_unspecified or address.is_multicast or is_mask)
+
+
+def _is_word(character: str) -> bool:
+    return character.isascii() and character.isalnum()
