@@ -4,6 +4,7 @@ import dagster as dg
 
 from rag_pipeline.indexing.status import count_documents
 from rag_pipeline.operations.follow import measure_freshness
+from rag_pipeline.operations.leaks import find_leaks
 from rag_pipeline.project import Project
 
 FRESHNESS_CHECK = "index_freshness"
@@ -16,6 +17,7 @@ def make_checks(project: Project) -> list[dg.AssetChecksDefinition]:
         _counts_add_up(project),
         _quarantine_share(project),
         _index_matches_ledger(project),
+        _pii_leaks(project),
         _index_freshness(project),
     ]
 
@@ -74,6 +76,29 @@ def _index_matches_ledger(project: Project) -> dg.AssetChecksDefinition:
         return dg.AssetCheckResult(passed=stored == expected, metadata={"stored": stored, "expected": expected})
 
     return index_matches_ledger
+
+
+def _pii_leaks(project: Project) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset="collection", description="The rules that mask find nothing more in the points that this run touched.")
+    def pii_leaks(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        touched = project.ledger.report(context.run.run_id).get("build", {}).get("touched", project.buckets)
+        try:
+            report = find_leaks(project, touched) if project.settings.pii.enabled else None
+        finally:
+            project.close()
+        if report is None:
+            return dg.AssetCheckResult(passed=True, metadata={"masking": "off (pii.enabled)"})
+        return dg.AssetCheckResult(
+            passed=report.is_clean,
+            severity=dg.AssetCheckSeverity.ERROR,
+            metadata={
+                "points": report.points,
+                "leaks": dg.MetadataValue.json(dict(report.leaks)),
+                "documents": len(report.documents),
+            },
+        )
+
+    return pii_leaks
 
 
 def _index_freshness(project: Project) -> dg.AssetChecksDefinition:

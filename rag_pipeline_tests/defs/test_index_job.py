@@ -59,6 +59,7 @@ def test_inventory_names_what_the_readme_promises(project: Project) -> None:
         "no_truncation",
         "counts_add_up",
         "quarantine_share",
+        "pii_leaks",
         "index_matches_ledger",
         "index_freshness",
         "candidate_fsck",
@@ -85,7 +86,7 @@ def test_job_indexes_and_goes_live(project: Project, instance: dg.DagsterInstanc
 def test_checks_pass_after_a_run(project: Project, instance: dg.DagsterInstance) -> None:
     evaluations = run(project, instance).get_asset_check_evaluations()
     assert {e.check_name: e.passed for e in evaluations} == dict.fromkeys(
-        ("no_truncation", "counts_add_up", "quarantine_share", "index_matches_ledger", "index_freshness"), True
+        ("no_truncation", "counts_add_up", "quarantine_share", "index_matches_ledger", "pii_leaks", "index_freshness"), True
     )
 
 

@@ -13,6 +13,8 @@ from rag_pipeline.guardrails.pii.subjects import subject_digest
 from rag_pipeline.ports import MaskedDocument
 from rag_pipeline.schema import ParsedDocument
 
+MOST_PASSES = 3
+"""What is masked may let a rule see its neighbour, so that the text is looked at until nothing is found."""
 SHORTEST_NAME = 5
 """Characters of a name that is also looked for, letter by letter, in title, headings and metadata."""
 
@@ -115,7 +117,11 @@ class DocumentMasker:
         def rewrite(text: str) -> str:
             return self._mask_alone(text, policy, named, tally)
 
-        texts = self._mask_elements([element.text for element in document.elements], policy, named, tally)
+        texts = [element.text for element in document.elements]
+        for _ in range(MOST_PASSES):
+            before, texts = texts, self._mask_elements(texts, policy, named, tally)
+            if texts == before:
+                break
         headings = {part: rewrite(part) for element in document.elements for part in element.heading_path}
         elements = tuple(
             replace(element, text=text, heading_path=tuple(headings[part] for part in element.heading_path))
