@@ -91,7 +91,7 @@ def pdf(*pages: str, encrypted: bool = False, outline: bool = False) -> bytes:
     """Pages whose first line is a heading in large letters; the other lines are body text."""
     from pypdf import PdfReader, PdfWriter
 
-    writer = PdfWriter(clone_from=PdfReader(io.BytesIO(raw_pdf([_page_stream(page) for page in pages]))))
+    writer = PdfWriter(clone_from=PdfReader(io.BytesIO(raw_pdf([page_stream(page) for page in pages]))))
     for number, page in enumerate(pages if outline else ()):
         writer.add_outline_item(title=page.split("\n")[0], page_number=number)
     if encrypted:
@@ -122,7 +122,7 @@ def scanned_pdf() -> bytes:
     return raw_pdf([picture])
 
 
-def _page_stream(page: str) -> bytes:
+def page_stream(page: str) -> bytes:
     title, *lines = page.split("\n")
     body = "".join(f"({_escaped(line)}) Tj 0 -14 Td\n" for line in lines)
     return f"BT /F1 22 Tf 72 770 Td ({_escaped(title)}) Tj /F1 11 Tf 0 -40 Td\n{body}ET".encode("latin-1")

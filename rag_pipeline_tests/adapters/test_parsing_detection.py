@@ -84,8 +84,8 @@ OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600
         (OLE, "a.doc", "unsupported_type"),
         (OLE + "EncryptedPackage".encode("utf-16-le") + b"\0" * 100, "a.docx", "encrypted"),
         (documents.docx()[:500], "a.docx", "malformed"),
-        (bomb(), "a.docx", "expansion"),
-        (b"", "a.txt", "no_text"),
+        (bomb(), "a.docx", "limit_expansion"),
+        (b"", "a.txt", "empty"),
     ],
 )
 def test_what_no_parser_reads_is_refused_with_its_reason(data: bytes, path: str, reason: str) -> None:

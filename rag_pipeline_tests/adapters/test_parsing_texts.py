@@ -241,7 +241,7 @@ def test_a_ragged_csv_with_zero_bytes_is_read() -> None:
 def test_a_quote_that_never_closes_is_refused() -> None:
     with pytest.raises(DocumentError) as caught:
         parse('a,b\n1,"' + "x," * 700_000, "a.csv")
-    assert caught.value.reason == "field"
+    assert caught.value.reason == "limit_field"
 
 
 def test_a_text_of_only_blanks_is_an_error() -> None:

@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from itertools import islice
 
 from rag_pipeline.adapters.parsing.document import Draft, Original, table_text
+from rag_pipeline.adapters.parsing.limits import current_limits
 from rag_pipeline.errors import ParseLimitError
 from rag_pipeline.schema import Element, ElementKind
-
-MAX_CELL_CHARACTERS = 1024 * 1024
-"""A longer cell is no cell but a quote that never closes."""
 
 _SAMPLE_ROWS = 50
 _EVEN_SHARE = 0.6
@@ -19,17 +17,26 @@ _DELIMITERS = ",;\t|"
 
 
 def parse(original: Original) -> Draft:
-    """One table of all rows, its first row as the header. Raises ParseLimitError (``field``) for a runaway cell."""
+    """One table of all rows, its first row as the header. Raises ParseLimitError: ``limit_field``, ``limit_cells``."""
     text = original.text.replace("\0", "")
     delimiter = "\t" if original.format == "tsv" and "\t" in text else _delimiter(text)
     try:
-        rows = [row for row in _rows(text, delimiter) if any(cell.strip() for cell in row)]
+        rows = list(_counted(row for row in _rows(text, delimiter) if any(cell.strip() for cell in row)))
     except csv.Error:
         raise ParseLimitError(
-            f"csv: a cell of more than {MAX_CELL_CHARACTERS} characters; close its quote", reason="field"
+            f"csv: a cell of more than {current_limits().field_characters} characters; close its quote", reason="limit_field"
         ) from None
     facts = {"rows": max(len(rows) - 1, 0), "columns": max(map(len, rows), default=0)}
     return Draft(elements=[Element(ElementKind.TABLE, table_text(rows))], metadata=facts)
+
+
+def _counted(rows: Iterator[list[str]]) -> Iterator[list[str]]:
+    most = left = current_limits().cells
+    for row in rows:
+        left -= len(row)
+        if left < 0:
+            raise ParseLimitError(f"csv: more than {most} cells (parsing.max_cells); split the table", reason="limit_cells")
+        yield row
 
 
 def is_tabular(text: str) -> bool:
@@ -64,5 +71,5 @@ def _widths(text: str, delimiter: str) -> Iterator[int]:
 
 
 def _rows(text: str, delimiter: str) -> Iterator[list[str]]:
-    csv.field_size_limit(MAX_CELL_CHARACTERS)
+    csv.field_size_limit(current_limits().field_characters)
     return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)

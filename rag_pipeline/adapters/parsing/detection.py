@@ -1,13 +1,15 @@
 """The type of a document, told from its bytes; its name decides only between plain texts."""
 
 import re
+import struct
 
 from rag_pipeline.adapters.parsing import names
 from rag_pipeline.adapters.parsing.charsets import decode_text, is_binary
 from rag_pipeline.adapters.parsing.containers import identify_zip, refuse_ole
 from rag_pipeline.adapters.parsing.delimited import is_tabular
 from rag_pipeline.adapters.parsing.document import Original
-from rag_pipeline.errors import EmptyDocumentError, ParseError
+from rag_pipeline.adapters.parsing.limits import current_limits
+from rag_pipeline.errors import EmptyDocumentError, ParseError, ParseLimitError
 from rag_pipeline.schema import DocumentType
 
 _HEAD_BYTES = 4096
@@ -16,8 +18,9 @@ _BINARY_OR_OBJECTS = re.compile(rb"obj|[\0-\x08]")
 """A text may well begin by quoting a PDF's first line; a damaged PDF still holds bytes that no text has."""
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_PNG = b"\x89PNG\r\n\x1a\n"
 _REFUSED = (
-    (b"\x89PNG\r\n\x1a\n", "PNG image"),
+    (_PNG, "PNG image"),
     (b"\xff\xd8\xff", "JPEG image"),
     (b"GIF8", "GIF image"),
     (b"II*\0", "TIFF image"),
@@ -72,7 +75,8 @@ def detect_type(data: bytes, path: str) -> tuple[DocumentType, str]:
 def identify(data: bytes, path: str) -> Original:
     """The document with its type told and, where it is a text, decoded. Raises as `detect_type`."""
     if not data.strip(b"\0 \t\r\n\f"):
-        raise EmptyDocumentError("the file holds no text; fill or delete it")
+        reason = None if data else "empty"
+        raise EmptyDocumentError("the file holds no text; fill or delete it", reason=reason)
     if _PDF.search(data[:1024]) and _BINARY_OR_OBJECTS.search(data):
         return Original(type=DocumentType.PDF, format="pdf", data=data)
     if data.startswith(_ZIP):
@@ -88,11 +92,21 @@ def identify(data: bytes, path: str) -> Original:
 
 
 def _refuse_media(data: bytes) -> None:
+    _refuse_huge_picture(data)
     kind = next((name for magic, name in _REFUSED if data.startswith(magic)), None)
     if kind and (len(data) < 16 or is_binary(data) or kind.endswith(("document", "file"))):
         raise ParseError(f"a {kind}, which no parser reads; exclude it or convert it", reason="unsupported_type")
     if is_binary(data):
         raise ParseError("a binary file of an unknown kind, which no parser reads; exclude it", reason="unsupported_type")
+
+
+def _refuse_huge_picture(data: bytes) -> None:
+    """Told from the header; no picture is ever unpacked here, but whoever converts it for us should be warned."""
+    if data.startswith(_PNG) and data[12:16] == b"IHDR":
+        width, height = struct.unpack(">II", data[16:24].ljust(8, b"\0"))
+        if width * height > (most := current_limits().pixels):
+            detail = f"a picture of {width} x {height} pixels, more than parsing.max_pixels ({most}); exclude it"
+            raise ParseLimitError(detail, reason="limit_pixels")
 
 
 def _identify_text(text: str, claim: tuple[DocumentType, str]) -> tuple[DocumentType, str]:

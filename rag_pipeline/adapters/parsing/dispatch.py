@@ -8,7 +8,7 @@ from types import ModuleType
 
 from rag_pipeline.adapters.parsing.detection import identify
 from rag_pipeline.adapters.parsing.document import Draft, Original
-from rag_pipeline.errors import DocumentError, EmptyDocumentError, ParseError
+from rag_pipeline.errors import DocumentError, EmptyDocumentError, ParseError, ParseLimitError
 from rag_pipeline.indexing.cleaning import clean_text
 from rag_pipeline.schema import DocumentType, Element, ElementKind, ParsedDocument
 
@@ -24,6 +24,7 @@ _MODULES = {
     DocumentType.EMAIL: "mail",
     DocumentType.CODE: "source_code",
 }
+_UNBROKEN_CHARACTERS = 4 << 20
 _FORMAT_MODULES = {"xlsx": "spreadsheet"}
 
 
@@ -76,12 +77,20 @@ def failures_translated(subject: str) -> Iterator[None]:
 def _cleaned(elements: list[Element]) -> Iterator[Element]:
     paths: dict[tuple[str, ...], tuple[str, ...]] = {}
     for element in elements:
+        _refuse_unbroken(element.text)
         text = clean_text(element.text, is_code=element.kind is ElementKind.CODE)
         if text.strip():
             path = paths.get(element.heading_path)
             if path is None:
                 path = paths[element.heading_path] = tuple(filter(None, map(clean_text, element.heading_path)))
             yield replace(element, text=text, heading_path=path)
+
+
+def _refuse_unbroken(text: str) -> None:
+    """A run of letters without a blank is one word to whoever cuts the text, and costs more than its length."""
+    if len(text) > _UNBROKEN_CHARACTERS and max(map(len, text.split()), default=0) > _UNBROKEN_CHARACTERS:
+        detail = f"a run of more than {_UNBROKEN_CHARACTERS} characters without a blank is no text; exclude the file"
+        raise ParseLimitError(detail, reason="limit_size")
 
 
 def _cleaned_facts(facts: dict[str, object]) -> dict[str, object]:

@@ -5,16 +5,20 @@ import email.policy
 from collections.abc import Iterator
 from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
+from itertools import islice
 from typing import Any
 
 from rag_pipeline.adapters.parsing.charsets import decode_text
 from rag_pipeline.adapters.parsing.document import Draft, Original, shorten
 from rag_pipeline.adapters.parsing.html import parse_markup
+from rag_pipeline.adapters.parsing.limits import current_limits
 from rag_pipeline.adapters.parsing.plain_text import paragraphs
+from rag_pipeline.errors import ParseLimitError
 from rag_pipeline.schema import Element, ElementKind
 
 _SHOWN_HEADERS = ("From", "To", "Cc", "Date", "Subject")
-_MAX_DEPTH = 5
+_MAX_DEPTH = 20
+"""Deeper, the standard library itself runs out of stack; nobody forwards so often."""
 _MAX_PARTS = 1_000
 _MAX_PARTS_DEPTH = 20
 
@@ -30,7 +34,10 @@ def parse(original: Original) -> Draft:
 def _read(data: bytes) -> EmailMessage:
     if data.startswith(b"From ") and b"\n" in data:
         data = data.split(b"\n", 1)[1]
-    return email.message_from_bytes(data, policy=email.policy.default)
+    try:
+        return email.message_from_bytes(data, policy=email.policy.default)
+    except RecursionError:
+        raise _too_deep() from None
 
 
 def _message(message: EmailMessage, *, path: tuple[str, ...], depth: int) -> Iterator[Element]:
@@ -42,9 +49,14 @@ def _message(message: EmailMessage, *, path: tuple[str, ...], depth: int) -> Ite
     if headers:
         yield Element(ElementKind.TEXT, headers, path)
     yield from _body(message, path)
-    if depth < _MAX_DEPTH:
-        for inner in _forwarded(message):
-            yield from _message(inner, path=path, depth=depth + 1)
+    for inner in _forwarded(message):
+        if depth >= min(_MAX_DEPTH, current_limits().depth):
+            raise _too_deep()
+        yield from _message(inner, path=path, depth=depth + 1)
+
+
+def _too_deep() -> ParseLimitError:
+    return ParseLimitError("eml: messages or parts stand too deep inside one another; take them out", reason="limit_depth")
 
 
 def _body(message: EmailMessage, path: tuple[str, ...]) -> Iterator[Element]:
@@ -64,8 +76,10 @@ def _text_parts(part: Any, *, depth: int = 0) -> Iterator[Any]:
         if not part.is_attachment():
             yield part
         return
-    if not part.is_multipart() or part.get_content_type() == "message/rfc822" or depth > _MAX_PARTS_DEPTH:
+    if not part.is_multipart() or part.get_content_type() == "message/rfc822":
         return
+    if depth > _MAX_PARTS_DEPTH:
+        raise _too_deep()
     found = [list(_text_parts(inner, depth=depth + 1)) for inner in part.iter_parts()]
     if part.get_content_subtype() == "alternative":
         plain = [texts for texts in found if texts and texts[0].get_content_subtype() == "plain"]
@@ -94,7 +108,7 @@ def _forwarded(message: EmailMessage) -> Iterator[EmailMessage]:
 
 
 def _facts(message: EmailMessage) -> dict[str, Any]:
-    names = [shorten(name) for part in message.iter_attachments() if (name := part.get_filename())]
+    names = [_bare(name) for part in islice(message.iter_attachments(), _MAX_PARTS) if (name := part.get_filename())]
     facts = {
         "from": _header(message, "From"),
         "to": _header(message, "To"),
@@ -102,9 +116,14 @@ def _facts(message: EmailMessage) -> dict[str, Any]:
         "subject": _header(message, "Subject"),
         "sent_at": _sent_at(message),
         "message_id": _header(message, "Message-ID"),
-        "attachments": names[:_MAX_PARTS],
+        "attachments": names,
     }
     return {name: value for name, value in facts.items() if value}
+
+
+def _bare(name: str) -> str:
+    """The name without the folders that it may claim."""
+    return shorten(name.replace("\\", "/").rsplit("/", 1)[-1])
 
 
 def _header(message: EmailMessage, name: str) -> str:

@@ -2,52 +2,64 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import closing
-from typing import Any
+from contextlib import closing, suppress
+from typing import Any, NoReturn
 
 import pypdfium2
 import pypdfium2.raw as pdfium
 
 from rag_pipeline.adapters.parsing.document import Draft, Original, first_title, shorten
-from rag_pipeline.adapters.parsing.pdf_layout import Bookmark, Line, compose, headline
+from rag_pipeline.adapters.parsing.limits import current_limits
+from rag_pipeline.adapters.parsing.pdf_layout import Line, compose, headline
+from rag_pipeline.adapters.parsing.pdf_structure import bookmarks_of, flags_of, is_cut, refuse_bombs, refuse_circles, with_end
 from rag_pipeline.errors import EmptyDocumentError, ParseError, ParseLimitError
-from rag_pipeline.schema import Element
+from rag_pipeline.schema import Element, Flag
 
-MAX_PAGES = 10_000
-_MAX_BOOKMARKS = 5_000
-_BOOKMARK_DEPTH = 6
 _CUT_WORD = re.compile("(.)[\ufffe\x02](.)")
 _DATE = re.compile(r"D:(\d{4})(\d\d)(\d\d)(?:(\d\d)(\d\d)(\d\d))?")
 _FACTS = {"Author": "author", "Subject": "subject", "Keywords": "keywords", "CreationDate": "created", "ModDate": "modified"}
 
 
 def parse(original: Original) -> Draft:
-    """Elements with 1-based pages. Raises ParseError (``encrypted``), EmptyDocumentError (``needs_ocr``)."""
+    """Elements with 1-based pages. Raises ParseError (``encrypted``), ParseLimitError, EmptyDocumentError (``needs_ocr``)."""
+    refuse_circles(original.data)
+    refuse_bombs(original.data)
     with closing(_open(original.data)) as document:
-        if len(document) > MAX_PAGES:
-            raise ParseLimitError(f"pdf: {len(document)} pages, more than {MAX_PAGES}; split it", reason="pages")
-        pages = [_read_page(document, number) for number in range(len(document))]
-        elements = compose(pages, _bookmarks(document))
+        most = current_limits().pages
+        if len(document) > most:
+            raise ParseLimitError(
+                f"pdf: {len(document)} pages, more than parsing.max_pages ({most}); split it or raise the limit",
+                reason="limit_pages",
+            )
+        found = [_read_page(document, number) for number in range(len(document))]
+        pages = [lines or [] for lines in found]
+        is_damaged = None in found or is_cut(original.data)
+        elements = compose(pages, bookmarks_of(document))
         if not elements:
-            _refuse_empty(document)
-        return _draft(document, pages, elements=elements)
+            _refuse_empty(document, is_damaged=is_damaged)
+        draft = _draft(document, pages, elements=elements)
+        draft.flags = flags_of(document, original.data) | ({Flag.PARTIAL} if is_damaged else set())
+        return draft
 
 
 def _open(data: bytes) -> Any:
     try:
-        document = pypdfium2.PdfDocument(data)
+        return pypdfium2.PdfDocument(data)
     except pypdfium2.PdfiumError as error:
         if pdfium.FPDF_GetLastError() == pdfium.FPDF_ERR_PASSWORD or "password" in str(error).lower():
             raise ParseError("pdf: it needs a password; save it without one", reason="encrypted") from None
-        raise
-    return document
+        mended = with_end(data) if is_cut(data) else None
+        if mended is None:
+            raise
+    return pypdfium2.PdfDocument(mended)
 
 
-def _read_page(document: Any, number: int) -> list[Line]:
+def _read_page(document: Any, number: int) -> list[Line] | None:
+    """Its lines; None for one broken page of a document that opens, as the others still count."""
     try:
         page = document[number]
     except pypdfium2.PdfiumError:
-        return []  # one broken page of a document that opens; the others still count
+        return None
     with closing(page), closing(page.get_textpage()) as text_page:
         return list(_lines(text_page))
 
@@ -81,22 +93,13 @@ def _vertical(text_page: Any, index: int) -> tuple[float, float]:
     return round(bottom, 1), round(top, 1)
 
 
-def _bookmarks(document: Any) -> list[Bookmark]:
-    found: list[Bookmark] = []
-    for mark in document.get_toc(max_depth=_BOOKMARK_DEPTH):
-        target = mark.get_dest()
-        title = shorten(mark.get_title())
-        if title and target is not None and target.get_index() is not None:
-            found.append(Bookmark(title, level=mark.level + 1, page=target.get_index() + 1))
-        if len(found) >= _MAX_BOOKMARKS:
-            break
-    return found
-
-
-def _refuse_empty(document: Any) -> None:
-    for page in document:
-        if next(page.get_objects(filter=[pdfium.FPDF_PAGEOBJ_IMAGE]), None) is not None:
-            raise EmptyDocumentError("pdf: its pages are pictures; run OCR over it and index the result", reason="needs_ocr")
+def _refuse_empty(document: Any, *, is_damaged: bool) -> NoReturn:
+    for number in range(len(document)):
+        with suppress(pypdfium2.PdfiumError), closing(document[number]) as page:
+            if next(page.get_objects(filter=[pdfium.FPDF_PAGEOBJ_IMAGE]), None) is not None:
+                raise EmptyDocumentError("pdf: its pages are pictures; run OCR over it and index the result", reason="needs_ocr")
+    if is_damaged:
+        raise ParseError("pdf: damaged, and no text is left in it; replace the file")
     raise EmptyDocumentError("pdf: it holds no text; exclude or replace it")
 
 

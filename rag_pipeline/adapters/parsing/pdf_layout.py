@@ -46,6 +46,8 @@ def compose(pages: Sequence[Sequence[Line]], bookmarks: Sequence[Bookmark]) -> l
     """Elements in reading order; running heads and page numbers are left out."""
     running = _running_lines(pages)
     kept = [_trimmed(lines, running) for lines in pages]
+    if not any(kept):  # the same page over and over: nothing runs beside the text, it is the text
+        kept = [list(lines) for lines in pages]
     levels = _Levels(kept, bookmarks)
     gap_ratio = _paragraph_gap(kept)
     outline = Outline()

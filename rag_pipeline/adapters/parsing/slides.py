@@ -6,8 +6,10 @@ from typing import Any
 
 from rag_pipeline.adapters.parsing.document import Draft, Original, first_title, shorten
 from rag_pipeline.adapters.parsing.html import parse_markup
+from rag_pipeline.adapters.parsing.limits import current_limits
 from rag_pipeline.adapters.parsing.office_facts import read_facts
 from rag_pipeline.adapters.parsing.unstructured_library import load_partitioner
+from rag_pipeline.errors import ParseLimitError
 from rag_pipeline.schema import Element, ElementKind
 
 
@@ -21,8 +23,10 @@ def parse(original: Original) -> Draft:
     import pptx
 
     partition = prepare()
-    found = partition(file=io.BytesIO(original.data), languages=["eng"], include_page_breaks=False, include_slide_notes=False)
     presentation = pptx.Presentation(io.BytesIO(original.data))
+    if len(presentation.slides) > (most := current_limits().pages):
+        raise ParseLimitError(f"pptx: more than {most} slides (parsing.max_pages); split it", reason="limit_pages")
+    found = partition(file=io.BytesIO(original.data), languages=["eng"], include_page_breaks=False, include_slide_notes=False)
     facts = read_facts(presentation.core_properties)
     elements = [
         element

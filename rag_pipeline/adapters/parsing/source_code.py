@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from rag_pipeline.adapters.parsing.document import Draft, Original
+from rag_pipeline.adapters.parsing.xml_entities import refuse_entities
 from rag_pipeline.schema import Element, ElementKind
 
 _PARSED_PYTHON_CHARACTERS = 2_000_000
@@ -29,6 +30,8 @@ _Part = tuple[int, tuple[str, ...]]
 
 def parse(original: Original) -> Draft:
     """Every line in order, cut at blank lines before unindented ones; Python by its syntax tree."""
+    if original.format == "xml":
+        refuse_entities(original.text.encode(errors="replace"))
     lines = original.text.split("\n")
     parts = _python_parts(original.text) if original.format == "python" else None
     elements = [

@@ -9,11 +9,11 @@ from decimal import Decimal
 from typing import Any
 
 from rag_pipeline.adapters.parsing.document import Draft, Original, table_text
+from rag_pipeline.adapters.parsing.limits import current_limits
 from rag_pipeline.adapters.parsing.office_facts import read_facts
 from rag_pipeline.errors import ParseLimitError
 from rag_pipeline.schema import Element, ElementKind
 
-MAX_CELLS = 5_000_000
 MAX_COLUMNS = 2_000
 _Row = list[str]
 
@@ -24,32 +24,47 @@ def prepare() -> None:
 
 
 def parse(original: Original) -> Draft:
-    """The tables of every visible sheet, under the sheet's name and 1-based number. Raises ParseLimitError (``cells``)."""
+    """The tables of every visible sheet, under the sheet's name and 1-based number. Raises ParseLimitError (``limit_cells``)."""
     import openpyxl
 
     book = openpyxl.load_workbook(io.BytesIO(original.data), read_only=True, data_only=True, keep_links=False)
     with closing(book):
         facts = read_facts(book.properties)
         elements: list[Element] = []
-        left = MAX_CELLS
+        allowance = _Allowance()
         for number, sheet in enumerate(book.worksheets, start=1):
             if sheet.sheet_state == "visible":
-                rows = list(_rows(sheet, left))
-                left -= sum(map(len, rows))
+                rows = list(_rows(sheet, allowance))
                 elements += _sheet(rows, name=sheet.title, number=number)
         return Draft(title=str(facts.pop("title", "")), elements=elements, metadata=facts | {"sheets": book.sheetnames})
 
 
-def _rows(sheet: Any, left: int) -> Iterator[_Row]:
+class _Allowance:
+    """Cells and characters that the rest of the workbook may still have: one long text may stand in every cell."""
+
+    def __init__(self) -> None:
+        limits = current_limits()
+        self._cells, self._characters = limits.cells, limits.output_bytes
+
+    def take(self, cells: int, characters: int) -> None:
+        """Raises ParseLimitError (``limit_cells``) when it is used up."""
+        self._cells -= cells
+        self._characters -= characters
+        if self._cells < 0 or self._characters < 0:
+            raise ParseLimitError(
+                "xlsx: more cells, or more text in them, than parsing.max_cells and max_output_mb allow; split the workbook",
+                reason="limit_cells",
+            )
+
+
+def _rows(sheet: Any, allowance: _Allowance) -> Iterator[_Row]:
     """Rows of cell texts, trailing empty cells left out. The size that a sheet claims is not believed."""
     sheet.reset_dimensions()
     for row in sheet.iter_rows(values_only=True):
         cells = [_cell(value) for value in row[:MAX_COLUMNS]]
         while cells and not cells[-1]:
             cells.pop()
-        left -= len(row)
-        if left < 0:
-            raise ParseLimitError(f"xlsx: more than {MAX_CELLS} cells; split the workbook", reason="cells")
+        allowance.take(max(len(row), 1), sum(map(len, cells)))
         yield cells
 
 

@@ -19,11 +19,11 @@ PARSER_VERSIONS = {
     DocumentType.MARKDOWN: 1,
     DocumentType.RST: 1,
     DocumentType.HTML: 1,
-    DocumentType.PDF: 1,
+    DocumentType.PDF: 2,
     DocumentType.WORD: 1,
     DocumentType.SLIDES: 1,
     DocumentType.TABLE: 1,
-    DocumentType.EMAIL: 1,
+    DocumentType.EMAIL: 2,
     DocumentType.CODE: 1,
 }
 _BUILT_ON = {
