@@ -13,13 +13,13 @@ _TREE_LEVELS = 8
 
 
 @contextlib.contextmanager
-def watched(folder: Path) -> Iterator[None]:
+def watched(folder: Path, address: tuple[str, int] = LISTENER_ADDRESS) -> Iterator[None]:
     """Fails at its end if anybody connected, or if a file that only an attack would write is there."""
     CANARY_FILE.write_text(CANARY_WORDS)
     plant()
     places = {Path(gettempdir()), Path.cwd(), Path("/"), folder, *list(folder.parents)[:_TREE_LEVELS]}
     before = _listing(folder)
-    with listening() as listener:
+    with listening(address) as listener:
         yield
         assert _callers(listener) == 0
     assert [place / name for place in places for name in OUTSIDE if (place / name).exists()] == []
@@ -28,11 +28,11 @@ def watched(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def listening() -> Iterator[socket.socket]:
-    """A listener at the address that the inputs point to; several test processes may share it."""
+def listening(address: tuple[str, int]) -> Iterator[socket.socket]:
+    """A listener at the address; several test processes may share it."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind(LISTENER_ADDRESS)
+        listener.bind(address)
         listener.listen()
         listener.setblocking(False)
         yield listener
