@@ -11,7 +11,7 @@ export DO_NOT_TRACK := 1
 SCRATCH := $(shell [ -w /dev/shm ] && echo /dev/shm || echo /tmp)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-deep histories lint format dev docs bench clean
+.PHONY: help install demo test test-deep histories fuzz lint format dev docs bench clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,9 @@ test-deep: install  ## kills, real corpora, a real browser; needs the Debian pac
 histories: install  ## N=10000 SEED=1: that many random histories of edits, switches and deaths, each compared with a fresh build
 	TMPDIR=$(SCRATCH) RAG_HISTORIES=$(N) $(BIN)/python -m pytest -m deep --hypothesis-seed=$(SEED) \
 		rag_pipeline_tests/round_trip/test_release_histories.py
+
+fuzz: install  ## N=20000 SEED=1: that many damaged documents of fourteen kinds through the parsing processes
+	TMPDIR=$(SCRATCH) $(BIN)/python -m rag_pipeline_tests.hostile.fuzz $(N) $(SEED)
 
 lint: install  ## style, types, arrows between rooms, generated pages
 	$(BIN)/ruff check .
