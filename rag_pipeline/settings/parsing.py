@@ -12,9 +12,14 @@ class ParsingSettings(Section):
     documents_per_worker: int = Field(
         default=100, ge=1, description="Documents after which a process is replaced, because parsers leak."
     )
-    timeout_s: float = Field(default=60, gt=0, description="Seconds for one document; then its process is killed (`timeout`).")
+    timeout_s: float = Field(
+        default=30,
+        gt=0,
+        description="Seconds for one try of a document; then its process is killed (`timeout`). There are two tries, so that no "
+        "document takes more than a minute.",
+    )
     cpu_s: int = Field(
-        default=50, ge=1, description="Seconds of CPU for one document, counted by the kernel even if nobody watches (`timeout`)."
+        default=30, ge=1, description="Seconds of CPU for one try, counted by the kernel even if nobody watches (`timeout`)."
     )
     memory_mb: int = Field(
         default=1024,
@@ -23,7 +28,7 @@ class ParsingSettings(Section):
     )
     max_open_files: int = Field(default=64, ge=32, description="Files that a parsing process may have open.")
     max_output_mb: int = Field(
-        default=256,
+        default=128,
         ge=1,
         description="MiB of the parsed document as the process sends it, and of any file that it writes (`limit_output`).",
     )
@@ -47,4 +52,12 @@ class ParsingSettings(Section):
         default=1,
         gt=0,
         description="Mi characters of one cell of a table; a longer one is a quote that never closes (`limit_field`).",
+    )
+    scanner: tuple[str, ...] = Field(
+        default=(),
+        description="Command of a malware scanner and its arguments; it reads the file from its input and ends with 0 for clean "
+        'and 1 for found (`malware`), such as `["clamdscan", "--no-summary", "-"]`. Default: none.',
+    )
+    scanner_timeout_s: float = Field(
+        default=120, gt=0, description="Seconds for one scan; without a verdict after three tries the run stops."
     )

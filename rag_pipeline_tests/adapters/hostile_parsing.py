@@ -8,13 +8,15 @@ import sys
 import time
 from pathlib import Path
 
-from rag_pipeline.adapters.parsing.child import Limits, limited, parse_bytes
+from rag_pipeline.adapters.parsing.child import Limits, limited, parse_bytes, tell_type
+from rag_pipeline.schema import DocumentType
 
 
 def obey(data: bytes, path: str, limits: Limits) -> bytes:
     """Does what the path says; everything else is parsed."""
     order = ORDERS.get(path)
     if order is not None:
+        tell_type(DocumentType.TEXT)
         with limited(limits):
             order(data)
     return parse_bytes(data, path, limits)
@@ -72,7 +74,14 @@ def describe_process(data: bytes, path: str, limits: Limits) -> bytes:
         "threads": len(list(Path("/proc/self/task").iterdir())),
     }
     return json.dumps(
-        {"type": "text", "format": "text", "title": "", "elements": [["text", json.dumps(facts), [], None]], "metadata": {}}
+        {
+            "type": "text",
+            "format": "text",
+            "title": "",
+            "elements": [["text", json.dumps(facts), [], None]],
+            "metadata": {},
+            "flags": [],
+        }
     ).encode()
 
 

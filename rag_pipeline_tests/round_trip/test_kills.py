@@ -1,12 +1,12 @@
 """kill -9 at named places of a first build and of an incremental run; the next run completes it and loses nothing."""
 
 import contextlib
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from rag_pipeline_tests.fakes.parser import FakeParser
@@ -104,28 +104,13 @@ def test_parsing_children_end_with_the_killed_run(tmp_path: Path) -> None:
     file, log = prepare(tmp_path)
     call = f"work(Path({str(file)!r}), Path({str(log)!r}), Kill('store.upsert'), 'index', has_real_parser=True)"
     command = f"from pathlib import Path; from rag_pipeline_tests.round_trip.dying_run import Kill, work; {call}"
-    mark = f"RAG_TEST_RUN={tmp_path}"
-    environment = {**os.environ, "RAG_TEST_RUN": str(tmp_path)}
-    with subprocess.Popen([sys.executable, "-c", command], env=environment) as process:
-        seen: set[int] = set()
+    with subprocess.Popen([sys.executable, "-c", command]) as process:
+        seen: set[psutil.Process] = set()
         while process.poll() is None:
-            seen |= processes_with(mark) - {process.pid}
+            with contextlib.suppress(psutil.NoSuchProcess):
+                seen |= set(psutil.Process(process.pid).children(recursive=True))
             time.sleep(0.02)
     assert process.returncode == KILLED
     assert seen, "no parsing child was seen"
-    for _ in range(50):
-        left = processes_with(mark)
-        if not left:
-            break
-        time.sleep(0.1)
-    assert left == set()
-
-
-def processes_with(mark: str) -> set[int]:
-    """Processes that inherited this variable."""
-    found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
-                found.add(int(folder.name))
-    return found
+    _, left = psutil.wait_procs(seen, timeout=5)
+    assert left == []
