@@ -58,12 +58,17 @@ def index(frame: Frame, approve_deletes: bool, compare_all: bool) -> int:
 @click.option("--limit", "-n", type=click.IntRange(1, 1000), default=None, help="Hits to show.")
 @click.option("--mode", type=click.Choice(["hybrid", "dense", "sparse"]), default="hybrid", show_default=True, help="Ranking.")
 @click.option("--filter", "filters", multiple=True, metavar="KEY=VALUE", help="Payload filter, repeatable: source=handbook.")
+@click.option(
+    "--quoted", is_flag=True, help="Print the hits as a part of a prompt, quoted so that no document can speak for you."
+)
 @shared_options
-def query(frame: Frame, question: str, limit: int | None, mode: str, filters: tuple[str, ...]) -> int:
+def query(frame: Frame, question: str, limit: int | None, mode: str, filters: tuple[str, ...], quoted: bool) -> int:
     """Ask the live index a question."""
     if not question.strip():
         say("wrong use: the question is empty; put it in quotes after rag query")
         return WRONG_USE
+    from rag_pipeline.retrieval.quoting import quote_hits
+
     parsed = _parse_filters(filters)
     project = frame.project()
     try:
@@ -71,7 +76,9 @@ def query(frame: Frame, question: str, limit: int | None, mode: str, filters: tu
         hits = searcher.search(question, mode=mode, limit=limit or project.settings.retrieval.limit, filters=parsed)  # type: ignore[arg-type]
     finally:
         project.close()
-    if frame.is_json:
+    if quoted:
+        click.echo(quote_hits(hits))
+    elif frame.is_json:
         frame.answer([tables.hit_values(hit) for hit in hits])
     else:
         tables.show_hits(frame.console, hits)

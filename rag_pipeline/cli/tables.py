@@ -53,6 +53,8 @@ def hit_values(hit: Hit) -> dict[str, Any]:
     return {
         "score": hit.score,
         "uri": payload.get("uri"),
+        "uris": payload.get("uris") or [payload.get("uri")],
+        "flags": payload.get("flags") or [],
         "page": payload.get("page"),
         "heading": " > ".join(payload.get("heading_path") or []) or payload.get("title") or None,
         "text": payload.get("text"),
@@ -69,6 +71,11 @@ def show_hits(console: Console, hits: Sequence[Hit]) -> None:
         values = hit_values(hit)
         page = f", page {values['page']}" if values["page"] else ""
         console.print(f"[bold]{number}. {escape(str(values['uri']))}[/bold]{page}  [dim]{hit.score:.4f}[/dim]")
+        for uri in values["uris"]:
+            if uri != values["uri"]:
+                console.print(f"   [dim]also at {escape(str(uri))}[/dim]")
+        if values["flags"]:
+            console.print(f"   [yellow]{', '.join(values['flags'])}[/yellow]")
         if values["heading"]:
             console.print(f"   [cyan]{escape(values['heading'])}[/cyan]")
         text = " ".join(str(values["text"]).split())
@@ -90,7 +97,8 @@ def _status_rows(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "live", values["live"] or "nothing yet; run rag index"
     yield "candidate", values["candidate"] or "-"
     yield "retired", ", ".join(values["retired"]) or "-"
-    yield "documents", values["documents"]
+    copies = values["copies"]
+    yield "documents", f"{values['documents']}, {copies} of them copies of others" if copies else values["documents"]
     yield "points", values["points"]
     yield "quarantined", values["quarantined"]
     yield "settings match", "yes" if values["settings_match"] else "no; see rag plan"

@@ -31,7 +31,7 @@ class Question:
 
     def names_of(self, payload: Mapping[str, Any]) -> list[str]:
         """The names in ``relevant`` that mean the document of a point; empty when it is not relevant."""
-        places = [str(payload[key]) for key in ("uri", "path") if payload.get(key)]
+        places = [str(payload[key]) for key in ("uri", "path") if payload.get(key)] + list(payload.get("uris") or ())
         return [name for name in self.relevant if any(_is_end_of(name, place) for place in places)]
 
     def is_quoted_in(self, text: str) -> bool:

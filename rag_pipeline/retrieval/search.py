@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from rag_pipeline.errors import BackendRejectedError
 from rag_pipeline.ports import Embedder, SparseEncoder, VectorStore
+from rag_pipeline.retrieval.copies import merge_copies
 from rag_pipeline.retrieval.ranking import Ranking
 from rag_pipeline.schema import Hit
 
@@ -41,6 +42,7 @@ class Searcher:
     ) -> list[Hit]:
         """The best hits, best first. ``filters``: payload key to a value, or to a list of which one must match.
 
+        Documents with the same bytes give one hit, whose payload names the addresses of all in ``uris``.
         Raises BackendRejectedError when nothing is indexed yet.
         """
         collection = self._resolve()
@@ -66,13 +68,12 @@ class Searcher:
 
         Raises BackendRejectedError when there is no such collection.
         """
-        if mode == "dense":
-            return self._dense(collection, question, limit=limit, filters=filters)
-        if mode == "sparse":
-            return self._by_words(collection, question, limit=limit, filters=filters)
         depth = max(self._prefetch, limit)
-        dense = self._dense(collection, question, limit=depth, filters=filters)
-        sparse = self._by_words(collection, question, limit=depth, filters=filters)
+        dense = self._dense(collection, question, limit=depth, filters=filters) if mode != "sparse" else []
+        sparse = self._by_words(collection, question, limit=depth, filters=filters) if mode != "dense" else []
+        dense, sparse = merge_copies(dense, sparse)
+        if mode != "hybrid":
+            return (dense or sparse)[:limit]
         return self._ranking.rank(dense, sparse, limit=limit)
 
     def _resolve(self) -> str:
