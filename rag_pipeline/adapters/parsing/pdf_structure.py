@@ -4,6 +4,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from ctypes import addressof
+from itertools import islice
 from typing import Any
 
 import pypdfium2
@@ -30,6 +31,9 @@ _DEFLATE_RATIO = 1032
 _RATIO_FROM_BYTES = 20 << 20
 _STEP_BYTES = 1 << 20
 _COPYING = 1 << 4
+_STREAM_BODY = re.compile(rb"stream\r?\n.*?endstream", re.S)
+_OBJECT_STREAM = re.compile(rb"/ObjStm\b[^<>]{0,500}>>\s*stream\r?\n")
+_MAX_OBJECT_STREAM_BYTES = 8 << 20
 _ACTIVE = re.compile(rb"/(?:JavaScript|JS|Launch|EmbeddedFiles?|RichMedia)(?![A-Za-z])")
 
 
@@ -99,9 +103,17 @@ def flags_of(document: Any, data: bytes) -> set[Flag]:
     if is_protected and not pdfium.FPDF_GetDocPermissions(document) & _COPYING:
         flags.add(Flag.RESTRICTED)
     counts = (pdfium.FPDFDoc_GetJavaScriptActionCount(document), pdfium.FPDFDoc_GetAttachmentCount(document))
-    if any(count > 0 for count in counts) or _ACTIVE.search(data):
+    if any(count > 0 for count in counts) or any(map(_ACTIVE.search, _dictionaries(data))):
         flags.add(Flag.ACTIVE_CONTENT)
     return flags
+
+
+def _dictionaries(data: bytes) -> Iterator[bytes]:
+    """What stands outside of streams, and objects packed in streams of their own; elsewhere chance alone writes ``/JS``."""
+    yield _STREAM_BODY.sub(b" ", data)
+    for found in _OBJECT_STREAM.finditer(data):
+        body = data[found.end() : found.end() + _MAX_OBJECT_STREAM_BYTES]
+        yield b"".join(islice(_inflated_once(iter([body])), _MAX_OBJECT_STREAM_BYTES // _STEP_BYTES))
 
 
 def bookmarks_of(document: Any) -> list[Bookmark]:
