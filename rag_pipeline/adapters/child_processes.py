@@ -79,13 +79,14 @@ class Child:
         for body in (order, data):
             self._write(frames.pack(frames.REQUEST, self.asked, len(body)), deadline)
             self._write(body, deadline)
-        while True:
+        for _ in range(frames.MAX_NOTES + 1):
             kind, number, body = self._read_frame(deadline, max_bytes)
             if number != self.asked or kind not in (frames.TYPE, frames.ANSWER):
                 raise ChildDiedError
             if kind == frames.ANSWER:
                 return body
             self.type_told = body
+        raise AnswerTooLargeError
 
     def is_silent(self) -> bool:
         """Whether it says nothing unasked; a child that does may not be asked again."""

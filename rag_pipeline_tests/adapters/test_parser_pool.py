@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -81,6 +82,66 @@ def test_a_document_that_takes_too_much_memory_is_refused() -> None:
         outcomes = list(parser.parse_all(requests("a.txt", "hoard", "b.txt")))
     assert reasons(iter(outcomes)) == ["parsed", "limit_memory", "parsed"]
     assert "parsing.memory_mb" in str(outcomes[1].result)
+
+
+ORDERS = [
+    ("hang", "timeout", {"timeout_s": 1}),
+    ("hang_in_c", "timeout", {"timeout_s": 1}),
+    ("burn", "timeout", {"cpu_s": 1}),
+    ("exit", "crash", {}),
+    ("segfault", "crash", {}),
+    ("allocate", "limit_memory", {}),
+    ("allocate_in_pieces", "limit_memory", {"memory_mb": 256}),
+    ("talk", "limit_output", {}),
+    ("note", "limit_output", {}),
+    ("announce_too_much", "limit_output", {}),
+    ("announce_and_stop", "timeout", {"timeout_s": 1}),
+    ("write", "crash", {"max_output_mb": 4}),
+    ("fork", "crash", {}),
+]
+
+
+@pytest.mark.parametrize(("order", "reason", "settings"), ORDERS, ids=[order for order, _, _ in ORDERS])
+def test_an_ordered_evil_has_its_reason_alone_and_beside_good_documents(
+    order: str, reason: str, settings: dict[str, Any]
+) -> None:
+    with pool(**settings) as parser:
+        started = time.monotonic()
+        (alone,) = parser.parse_all(requests(order))
+        assert time.monotonic() - started < 10
+        assert isinstance(alone.result, ParseLimitError)
+        assert (alone.result.reason, alone.type) == (reason, DocumentType.TEXT)
+        found = reasons(parser.parse_all(requests(*["a.txt"] * 10, order, *["b.txt"] * 10)))
+    assert found == ["parsed"] * 10 + [reason] + ["parsed"] * 10
+    assert not list(Path(tempfile.gettempdir()).glob("rag-parsing-*/endless"))
+
+
+def test_an_answer_that_is_too_large_is_refused() -> None:
+    with pool(hostile_parsing.answer_at_length, max_output_mb=1) as parser:
+        outcomes = list(parser.parse_all(requests("a.txt", "long", "b.txt")))
+    assert reasons(iter(outcomes)) == ["parsed", "limit_output", "parsed"]
+    assert "parsing.max_output_mb" in str(outcomes[1].result)
+
+
+def test_an_answer_for_a_later_document_is_not_taken() -> None:
+    with pool(hostile_parsing.answer_more_than_asked, workers=1) as parser:
+        outcomes = list(parser.parse_all(requests("two", "b.txt")))
+    assert [outcome.result.elements[0].text for outcome in outcomes if isinstance(outcome.result, ParsedDocument)] == [
+        "some words",
+        "some words",
+    ]
+
+
+def test_a_document_that_fails_in_a_used_process_is_tried_once_more_in_a_fresh_one() -> None:
+    with pool(hostile_parsing.crash_when_used, workers=1) as parser:
+        assert reasons(parser.parse_all(requests(*["a.txt"] * 5))) == ["parsed"] * 5
+
+
+def test_an_answer_is_never_unpickled(tmp_path: Path) -> None:
+    with pool(hostile_parsing.answer_pickled) as parser:
+        (outcome,) = parser.parse_all([ParseRequest("a", "a.txt", os.fsencode(tmp_path / "canary"))])
+    assert reasons(iter([outcome])) == ["malformed"]
+    assert not (tmp_path / "canary").exists()
 
 
 def test_an_answer_that_is_none_is_refused() -> None:

@@ -11,6 +11,8 @@ READY, REQUEST, TYPE, ANSWER = range(1, 5)
 
 MAX_NOTE_BYTES = 4096
 """Most bytes of a message that is not an answer."""
+MAX_NOTES = 4
+"""Most messages before an answer."""
 
 
 def pack(kind: int, number: int, length: int) -> bytes:
