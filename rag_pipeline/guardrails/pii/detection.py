@@ -31,7 +31,9 @@ def _spans(folded: FoldedText, kinds: Collection[str]) -> Iterable[tuple[Kind, i
     if _ANY_DIGIT.search(text) is None:
         return
     numeric = folded.numeric
-    yield from find_numbers(numeric)
+    yield from find_numbers(text)
+    if numeric != text:
+        yield from find_numbers(numeric)
     if Kind.IBAN in kinds:
         yield from find_ibans(text)
         yield from find_ibans(_iban_digits(text))

@@ -27,6 +27,9 @@ _DIGIT_LIKE = str.maketrans("OoQDIil|SsBZzg", "00001111558229")
 _NUMBER_TOKEN = re.compile(r"(?<![A-Za-z0-9])[0-9OoIil|SsBZz](?:[-. /_]{0,3}[0-9OoIil|SsBZz]){6,}(?![A-Za-z0-9])")
 
 
+_WORDS_AROUND = re.compile(r"((?:[A-Za-z|]+ +)*)(.*?)((?: +[A-Za-z|]+)*)", re.DOTALL)
+
+
 @dataclass(frozen=True, slots=True)
 class FoldedText:
     """A folded copy; ``origins`` gives for each of its characters the place of it in the original, None where they agree."""
@@ -103,7 +106,8 @@ def _folded_part(part: str) -> str:
 
 
 def _as_digits(match: re.Match[str]) -> str:
-    token = match[0]
+    """Digits for letters, but a word at either end, such as the "is" after a number, stays one."""
+    before, token, after = _WORDS_AROUND.fullmatch(match[0]).groups()  # type: ignore[union-attr]
     digits = sum(character.isdigit() for character in token)
     letters = sum(character.isalpha() or character == "|" for character in token)
-    return token.translate(_DIGIT_LIKE) if digits >= letters else token
+    return before + (token.translate(_DIGIT_LIKE) if digits >= letters else token) + after

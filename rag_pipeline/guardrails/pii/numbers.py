@@ -19,7 +19,8 @@ _ACCOUNT_WORDS = re.compile(
 )
 _CARD_SHAPES = ((4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3), (4, 4, 4, 1))
 _LANDLINE = re.compile(r"0(?:2|3[1-3]|4[1-4]|5[1-5]|6[1-4]|70|50[2-8])")
-_MAX_GROUPS, _MAX_DIGITS = 64, 20
+_PLUS = re.compile(r"\+ ?\(?$|\($")
+_MAX_GROUPS, _MAX_DIGITS = 6, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +62,27 @@ def find_numbers(text: str) -> Iterator[tuple[Kind, int, int]]:
         for window in _windows(text, *run.span()):
             kind = _kind(window)
             if kind is not None:
-                plus = text[window.start - 1 : window.start] if kind is Kind.PHONE else ""
-                yield kind, window.start - (plus in ("+", "(") and plus != ""), window.end
+                plus = _PLUS.search(window.before) if kind is Kind.PHONE else None
+                yield kind, window.start - (len(plus[0]) if plus else 0), window.end
 
 
 def _windows(text: str, start: int, end: int) -> Iterator[_Window]:
+    """Windows that may be a number of a person: the whole run, few groups, or single digits with two kinds of separators."""
     groups = [(start + m.start(), start + m.end()) for m in _GROUP.finditer(text[start:end])]
+    last_group = len(groups) - 1
+    if sum(b - a for a, b in groups[: _MAX_DIGITS + 1]) <= _MAX_DIGITS and last_group <= _MAX_DIGITS:
+        yield _window(text, groups, 0, last_group)
     for first in range(len(groups)):
-        count = 0
-        for last in range(first, min(len(groups), first + _MAX_GROUPS)):
-            count += groups[last][1] - groups[last][0]
-            if count > _MAX_DIGITS:
+        count = longest = 0
+        separators: set[str] = set()
+        for last in range(first, len(groups)):
+            length = groups[last][1] - groups[last][0]
+            count, longest = count + length, max(longest, length)
+            if last > first:
+                separators.add(text[groups[last - 1][1] : groups[last][0]])
+            if count > _MAX_DIGITS or (longest > 1 and last - first >= _MAX_GROUPS):
                 break
-            if count >= 7:
+            if count >= 7 and (longest > 1 or len(separators) > 1) and (first, last) != (0, last_group):
                 yield _window(text, groups, first, last)
 
 
@@ -162,7 +171,8 @@ def _is_ssn(window: _Window) -> bool:
 
 def _is_phone(window: _Window) -> bool:
     digits, length = window.digits, len(window.digits)
-    if window.before.rstrip(" (")[-1:] == "+" and window.before[-1:] in ("+", "("):
+    plus = _PLUS.search(window.before)
+    if plus and plus[0].startswith("+") and (" " not in plus[0] or window.text[window.start + 1] == " "):
         return 8 <= length <= 15 and digits[0] != "0" and (len(window.shape) > 1 or length >= 10)
     if window.touches_word:
         return False

@@ -18,16 +18,20 @@ _HANGUL_EMAIL = re.compile(
 _NO_TOP = {"png", "jpg", "jpeg", "gif", "svg", "webp", "service", "socket", "timer", "target", "mount", "py", "js", "css", "html"}
 _AT = r" ?(?:@|[\[({<] ?(?i:at) ?[\])}>]|골뱅이) ?"
 _DOT = r" ?(?:\.|[\[({<] ?(?i:dot) ?[\])}>]) ?"
+_DOT_WORD = r" ?[\[({<] ?(?i:dot) ?[\])}>] ?"
 _TOPS = r"(?i:com|net|org|edu|gov|io|kr|jp|cn|de|fr|uk|us|eu|info|biz|ac|co|me|dev|app|example|test)"
 _SPACED_EMAIL = re.compile(
-    rf"(?<![A-Za-z0-9])[A-Za-z0-9](?:[._+-]?[A-Za-z0-9]){{1,40}}{_AT}[A-Za-z0-9-]{{2,40}}(?:{_DOT}[A-Za-z0-9-]{{2,30}}){{0,3}}?"
-    rf"{_DOT}{_TOPS}(?:{_DOT}{_TOPS})?(?![A-Za-z0-9])"
+    rf"(?<![A-Za-z0-9])[A-Za-z0-9](?:(?:[._+-]|{_DOT_WORD})?[A-Za-z0-9]){{1,40}}{_AT}[A-Za-z0-9-]{{2,40}}(?:{_DOT}[A-Za-z0-9-]{{2,30}}){{0,3}}"
+    rf"{_DOT}{_TOPS}(?![A-Za-z0-9])"
 )
 _LETTERED_EMAIL = re.compile(
     r"(?<![A-Za-z0-9])[A-Za-z0-9](?: ?[._+-]? [A-Za-z0-9]){1,40} ?@ ?[A-Za-z0-9](?: ?[.-]? ?[A-Za-z0-9](?![A-Za-z0-9])){3,60}"
     r"(?![A-Za-z0-9])"
 )
-_IBAN_START = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[-. ]{0,3}\d[-. ]{0,3}\d(?=[-. A-Za-z0-9]{11,})")
+_AT_SIGN = re.compile(_AT)
+_NEAR = 120
+"""Characters around an at sign within which a disguised address is looked for."""
+_IBAN_START = re.compile(r"(?<![A-Za-z0-9])[A-Za-z] ?[A-Za-z][-. ]{0,3}\d[-. ]{0,3}\d(?=[-. A-Za-z0-9]{11,})")
 _IPV4 = re.compile(r"(?<![A-Za-z0-9_.])\d{1,3}(?: ?\. ?\d{1,3}){3}(?![A-Za-z0-9_]|\.\d)")
 _LETTERED_IPV4 = re.compile(r"(?<![A-Za-z0-9_.])\d(?: ?\d){0,2}(?: ?\. ?\d(?: ?\d){0,2}){3}(?![A-Za-z0-9_]| ?\. ?\d| \d)")
 _IPV6 = re.compile(r"(?<![A-Za-z0-9_:.])(?:[0-9A-Fa-f]{0,4}:){3,7}(?:[0-9A-Fa-f]{1,4}|(?:\d{1,3}\.){3}\d{1,3})?(?![A-Za-z0-9_:])")
@@ -36,17 +40,20 @@ _VERSION = re.compile(r"(?i:\bv|version|release|버전|section|§)\s*$")
 
 def find_emails(text: str) -> Iterator[tuple[Kind, int, int]]:
     """Kind and span of every mail address in the folded text, also spelt ``name (at) host [dot] tld`` or letter by letter."""
-    if "@" not in text and "골뱅이" not in text and not re.search(r"[\[({<] ?at ?[\])}>]", text, re.IGNORECASE):
+    if _AT_SIGN.search(text) is None:
         return
     for pattern in (_EMAIL, _HANGUL_EMAIL):
         for match in pattern.finditer(text):
             if match["top"].lower() not in _NO_TOP:
                 yield Kind.EMAIL, *match.span()
-    for match in _SPACED_EMAIL.finditer(text):
-        yield Kind.EMAIL, *match.span()
-    for match in _LETTERED_EMAIL.finditer(text):
-        if re.search(rf"\.{_TOPS}$", match[0].replace(" ", "")):
-            yield Kind.EMAIL, *match.span()
+    for at in _AT_SIGN.finditer(text):
+        start, end = max(0, at.start() - _NEAR), at.end() + _NEAR
+        near = text[start:end]
+        for match in _SPACED_EMAIL.finditer(near):
+            yield Kind.EMAIL, start + match.start(), start + match.end()
+        for match in _LETTERED_EMAIL.finditer(near):
+            if re.search(rf"\.{_TOPS}$", match[0].replace(" ", "")):
+                yield Kind.EMAIL, start + match.start(), start + match.end()
 
 
 def find_ibans(text: str) -> Iterator[tuple[Kind, int, int]]:
