@@ -14,6 +14,7 @@ from rag_pipeline.adapters.parser_pool import ProcessPoolParser
 from rag_pipeline.adapters.stores import open_store
 from rag_pipeline.adapters.system_clock import SystemClock
 from rag_pipeline.collection_parts import CollectionParts, SharedParts
+from rag_pipeline.guardrails.injection import INJECTION_VERSION
 from rag_pipeline.indexing.build import BuildReport
 from rag_pipeline.indexing.changes import DeleteBrake
 from rag_pipeline.indexing.chunking.document import CHUNKING_VERSION
@@ -156,7 +157,7 @@ class Project:
             ),
             tokenizer_sha256=facts.tokenizer_sha256,
             parsing={kind: self.parser.fingerprint(kind) for kind in DocumentType},
-            chunking={kind: {**rule, "version": CHUNKING_VERSION} for kind, rule in rules.items()},
+            chunking={kind: {**rule, "version": CHUNKING_VERSION, "flags": INJECTION_VERSION} for kind, rule in rules.items()},
             sparse_model=self.sparse.name,
             payload_version=PAYLOAD_VERSION,
             masking=masking_fingerprints(self.masker, self.settings),

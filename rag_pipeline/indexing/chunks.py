@@ -3,16 +3,19 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from rag_pipeline.guardrails.injection import speaks_to_a_model
 from rag_pipeline.indexing.chunking.document import chunk_document
 from rag_pipeline.indexing.chunking.rules import ChunkingRule
 from rag_pipeline.indexing.documents import DocumentsOutcome
 from rag_pipeline.indexing.identity import chunking_fingerprint, masking_part
 from rag_pipeline.ports import Artifact, Progress, Tokenizer
-from rag_pipeline.schema import ChunkedDocument, DocumentRecord, DocumentType, IndexSpec, StoredDocument
+from rag_pipeline.schema import Chunk, ChunkedDocument, DocumentRecord, DocumentType, Flag, IndexSpec, StoredDocument
 
 HISTOGRAM_STEP_TOKENS = 32
+VERSION_KEYS = ("version", "flags")
+"""What a chunking rule of a spec holds beside the settings: versions of the code that cuts, and of the one that flags."""
 
 
 @dataclass(slots=True)
@@ -100,6 +103,7 @@ class ChunkStage:
             tokenizer=tokenizer,
             prompt_tokens=tokenizer.count(self._spec.vector_space.document_prompt),
         )
+        chunks = tuple(_flagged(chunk) for chunk in chunks)
         return ChunkedDocument(
             document_id=row.document_id,
             content_hash=row.content_hash,
@@ -133,9 +137,13 @@ class ChunkStage:
         return is_same_content and chunked.chunking_fingerprint == self._fingerprint(row)
 
 
+def _flagged(chunk: Chunk) -> Chunk:
+    return replace(chunk, flags=(Flag.INJECTION,)) if speaks_to_a_model(chunk.embedded_text) else chunk
+
+
 def _without_version(values: object) -> dict[str, object]:
     assert isinstance(values, dict)  # noqa: S101 - IndexSpec.chunking holds JSON objects
-    return {key: value for key, value in values.items() if key != "version"}
+    return {key: value for key, value in values.items() if key not in VERSION_KEYS}
 
 
 def _measured(outcome: ChunksOutcome) -> ChunksOutcome:
