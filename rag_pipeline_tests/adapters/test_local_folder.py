@@ -115,6 +115,11 @@ def test_reading_a_fifo_does_not_hang(tmp_path: Path) -> None:
     assert "no regular file" in str(failures[0])
 
 
+def test_a_device_is_not_read() -> None:
+    with pytest.raises(UnstableDocumentError, match="no regular file"):
+        open_folder(Path("/dev")).read("zero")
+
+
 @pytest.mark.parametrize("swapped", ["folder", "folder/a.txt"])
 def test_a_link_swapped_in_after_the_listing_is_not_read(tmp_path: Path, swapped: str) -> None:
     root = tmp_path / "root"

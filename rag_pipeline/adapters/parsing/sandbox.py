@@ -17,7 +17,14 @@ import rag_pipeline
 from rag_pipeline.adapters.parsing import landlock, seccomp
 
 SECCOMP, LANDLOCK, HOOK, CAPABILITIES, LIMITS = "seccomp", "landlock", "hook", "capabilities", "limits"
-MEASURES = (SECCOMP, LANDLOCK, HOOK, CAPABILITIES, LIMITS)
+PURPOSES = {
+    SECCOMP: "the kernel refuses connections, programs and processes",
+    LANDLOCK: "the kernel refuses files but those of libraries and an own folder",
+    HOOK: "Python refuses connections, programs and writes",
+    CAPABILITIES: "rights of root are given up, none can be gained",
+    LIMITS: "open files, files and core dumps are limited",
+}
+MEASURES = tuple(PURPOSES)
 
 _SYSTEM_PLACES = ("/usr", "/lib", "/lib32", "/lib64", "/nix/store", "/etc/ld.so.cache", "/etc/localtime", "/etc/mime.types")
 _READ_DEVICES = ("/dev/urandom", "/dev/random", "/dev/zero")
