@@ -2,12 +2,14 @@ import gzip
 import io
 import random
 import zipfile
+from dataclasses import replace
 
 import pytest
 
 from rag_pipeline.adapters.parsing.charsets import decode_text
 from rag_pipeline.adapters.parsing.detection import detect_type, identify
-from rag_pipeline.errors import DocumentError, EmptyDocumentError, ParseError
+from rag_pipeline.adapters.parsing.limits import current_limits, limits_set
+from rag_pipeline.errors import DocumentError, EmptyDocumentError, ParseError, ParseLimitError
 from rag_pipeline.schema import DocumentType
 from rag_pipeline_tests import documents
 
@@ -138,3 +140,14 @@ def test_a_few_broken_bytes_are_replaced_and_many_are_an_error() -> None:
 def test_nothing_but_zero_bytes_is_empty() -> None:
     with pytest.raises(EmptyDocumentError):
         detect_type(b"\0" * 100, "a.txt")
+
+
+def test_the_limits_of_an_office_file_are_those_of_the_settings() -> None:
+    limits = current_limits()
+    for tight, reason in [
+        (replace(limits, unpacked_bytes=10_000), "limit_expansion"),
+        (replace(limits, entries=5), "limit_entries"),
+    ]:
+        with limits_set(tight), pytest.raises(ParseLimitError) as caught:
+            detect_type(documents.docx(), "a.docx")
+        assert caught.value.reason == reason

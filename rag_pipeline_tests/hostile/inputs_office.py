@@ -140,7 +140,7 @@ def _many_parts() -> bytes:
 
 def _overlapping() -> bytes:
     parts = [part(name, data) for name, data in parts_of(documents.pptx()).items()]
-    return write_zip([*parts, blank_part("ppt/media/a.xml", 1)], copies_of_last=100)
+    return write_zip([*parts, part("ppt/media/a.xml", b"<a/>")], copies_of_last=100)
 
 
 def _protected() -> bytes:

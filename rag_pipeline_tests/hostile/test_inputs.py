@@ -2,8 +2,8 @@ import json
 import os
 import socket
 import time
-from collections import Counter
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ from rag_pipeline.adapters.parser_pool import ProcessPoolParser
 from rag_pipeline.errors import DocumentError
 from rag_pipeline.ports import ParseRequest
 from rag_pipeline.project import Project
-from rag_pipeline.schema import ParsedDocument
+from rag_pipeline.schema import Flag, ParsedDocument
 from rag_pipeline.settings import ParsingSettings
 from rag_pipeline_tests.hostile.case import CANARY_WORDS, INDEXED, QUARANTINED, Case
 from rag_pipeline_tests.hostile.inputs import CASES
+from rag_pipeline_tests.hostile.inputs_text import PERSONAL_PIECES
 from rag_pipeline_tests.hostile.watch import watched
 from rag_pipeline_tests.projects import article, check, fill, index_once, open_project, write_settings
 
@@ -44,7 +45,7 @@ def judge(case: Case, parser: ProcessPoolParser) -> None:
         assert CANARY_WORDS not in result.detail
     else:
         assert case.state == INDEXED
-        assert set(case.flags) <= set(result.flags)
+        assert set(case.flags) - {Flag.INJECTION} <= set(result.flags)  # that one is a chunk's
         holds(case, said(result))
 
 
@@ -95,18 +96,22 @@ def good_documents() -> dict[str, str]:
     return texts
 
 
-def mixed_project(folder: Path) -> Project:
+def mixed_project(folder: Path, cases: Sequence[Case]) -> Project:
     fill(folder / "docs", good_documents())
-    for case in CASES:
-        target = folder / "docs" / "bad" / case.name
-        target.parent.mkdir(exist_ok=True)
-        target.write_bytes(case.build())
-    return open_project(write_settings(folder, parsing={"workers": 2}))
+    (folder / "docs" / "bad").mkdir()
+    for case in cases:
+        (folder / "docs" / "bad" / case.name).write_bytes(case.build())
+    return open_project(write_settings(folder, parsing={"workers": 2}, pii={"enabled": True}))
+
+
+GROUPS = [(case,) for case in CASES] if os.environ.get("RAG_EACH") else [CASES]
+"""All at once, in a tenth of the time; RAG_EACH=1 gives each input two hundred good documents of its own."""
 
 
 @pytest.mark.deep
-def test_all_bad_inputs_among_two_hundred_good_documents(tmp_path: Path) -> None:
-    project = mixed_project(tmp_path)
+@pytest.mark.parametrize("cases", GROUPS, ids=lambda cases: cases[0].name if len(cases) == 1 else "all")
+def test_bad_inputs_among_two_hundred_good_documents(cases: Sequence[Case], tmp_path: Path) -> None:
+    project = mixed_project(tmp_path, cases)
     try:
         with watched(tmp_path):
             index_once(project)
@@ -115,32 +120,31 @@ def test_all_bad_inputs_among_two_hundred_good_documents(tmp_path: Path) -> None
         assert (again.parsed, outcomes(project)) == (0, first)
         assert check(project).findings == []
         payloads = [point.payload for point in project.store.scroll(project.target.name)]
-        assert len({p["uri"] for p in payloads if "/good/" in str(p["uri"])}) == GOOD
-        assert first == {case.name: case.reason or INDEXED for case in CASES} | dict.fromkeys(first.keys() - names(), INDEXED)
-        judge_stored(payloads)
+        good = {Path(path).name for path in good_documents()}
+        assert {Path(str(payload["uri"])).name for payload in payloads if "/good/" in str(payload["uri"])} == good
+        assert first == {case.name: case.reason or INDEXED for case in cases} | dict.fromkeys(good, INDEXED)
+        judge_stored(payloads, cases)
     finally:
         project.close()
-
-
-def names() -> set[str]:
-    return {case.name for case in CASES}
 
 
 def outcomes(project: Project) -> dict[str, str]:
     """Reason of the quarantine, or indexed, by file name; every document that was seen is there once."""
     found = {Path(entry.path).name: entry.reason for entry in project.ledger.quarantine()}
-    records = [Path(record.path).name for record in project.ledger.documents().values()]
-    stored = Counter(Path(str(p.payload["uri"])).name for p in project.store.scroll(project.target.name))
-    assert len(records) == len(CASES) + GOOD
-    assert not found.keys() & stored.keys()
-    assert found.keys() | stored.keys() == set(records)
+    records = {Path(record.path).name for record in project.ledger.documents().values()}
+    stored = {Path(str(point.payload["uri"])).name for point in project.store.scroll(project.target.name)}
+    assert not found.keys() & stored
+    assert found.keys() | stored == records
     return found | dict.fromkeys(stored, INDEXED)
 
 
-def judge_stored(payloads: list[Any]) -> None:
-    for case in CASES:
+def judge_stored(payloads: list[Any], cases: Sequence[Case]) -> None:
+    for case in cases:
         if case.state == INDEXED:
             held = [payload for payload in payloads if Path(str(payload["uri"])).name == case.name]
             flags = {flag for payload in held for flag in payload["flags"]}
             assert set(case.flags) <= flags, case.name
             holds(case, " ".join(str(payload["text"]) for payload in held))
+    everything = unicodedata.normalize("NFKC", json.dumps(payloads, default=str, ensure_ascii=False))
+    for piece in PERSONAL_PIECES:
+        assert unicodedata.normalize("NFKC", piece).replace("\u200b", "") not in everything.replace("\u200b", "")
