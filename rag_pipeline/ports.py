@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from rag_pipeline.errors import DocumentError
 from rag_pipeline.schema import (
+    Block,
     BucketState,
     ChunkedDocument,
     CollectionInfo,
@@ -228,6 +229,9 @@ class VectorStore(Protocol):
     def free_bytes(self) -> int | None:
         """Free space where the points are kept; None where the store does not tell."""
 
+    def purge(self, name: str) -> bool:
+        """Leaves nothing of deleted points in the store's files; readers see no gap. False where that is not in our hands."""
+
     def let_others_in(self) -> None:
         """Gives a waiting process its turn where only one can use the store; costs next to nothing when none waits."""
 
@@ -349,6 +353,12 @@ class Ledger(Protocol):
     def remove_quarantine(self, keys: Sequence[tuple[str, str]]) -> None:
         """Forgets entries by (content hash, parser fingerprint)."""
 
+    def add_blocks(self, blocks: Sequence[Block]) -> None:
+        """Keeps these documents out for good; one that is blocked already stays so."""
+
+    def blocks(self) -> list[Block]:
+        """Every document that stays out, oldest first."""
+
     def collections(self, alias: str) -> list[CollectionRecord]:
         """Collections of the alias that are not dropped, oldest first."""
 
@@ -378,3 +388,9 @@ class Ledger(Protocol):
 
     def decisions(self, *, kind: str | None = None, limit: int | None = None) -> list[Decision]:
         """Decisions of one kind or all, newest first."""
+
+    def forget_mentions(self, pieces: Sequence[str]) -> int:
+        """Deletes reports and decisions in which one of the pieces stands; how many."""
+
+    def compact(self) -> None:
+        """Rewrites the ledger's files, so that nothing deleted is left in them."""

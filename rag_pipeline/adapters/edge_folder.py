@@ -6,8 +6,8 @@
     <root>/lock.json         who that is
     <root>/waiting           touched by a process that waits for the lock
     <root>/aliases.json      {"docs": "docs-7f3a91c2-1"}
-    <root>/collections/<name>/collection.json    dimension, distance, metadata
-    <root>/collections/<name>/shard/             the engine's own files
+    <root>/collections/<name>/collection.json    dimension, distance, metadata; which shard, once one was written anew
+    <root>/collections/<name>/shard/             the engine's own files; shard-2, shard-3 ... after a purge
     <root>/collections/.<name>.*                 half made or half dropped: swept at the next opening
 
 A name appears and disappears by one rename, a JSON file changes by one rename, each made durable before and after.
@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from rag_pipeline.adapters.qdrant_layout import check_name, rejected
+
+_SPEC = "collection.json"
 
 
 class EdgeFolder:
@@ -45,7 +47,7 @@ class EdgeFolder:
         """Whether the collection has its spec and a shard to load."""
         folder = self._collections / name
         is_spec_there = (folder / "collection.json").is_file()
-        return not name.startswith(".") and is_spec_there and (folder / "shard" / "edge_config.json").is_file()
+        return not name.startswith(".") and is_spec_there and (self.shard(name) / "edge_config.json").is_file()
 
     def exists(self, name: str) -> bool:
         """Whether anything stands under the name, whole or not."""
@@ -54,7 +56,22 @@ class EdgeFolder:
 
     def shard(self, name: str) -> Path:
         """Folder of the engine's files."""
-        return self._collections / name / "shard"
+        folder = self._collections / name
+        return folder / str((_read_json(folder / _SPEC) or {}).get("shard", "shard"))
+
+    def start_shard(self, name: str) -> Path:
+        """Folder for a shard that takes the place of the present one with ``use_shard``."""
+        number = int(self.shard(name).name.partition("-")[2] or 1)
+        draft = self.shard(name).with_name(f"shard-{number + 1}")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        return draft
+
+    def use_shard(self, name: str, shard: Path) -> None:
+        """Makes the shard that of the collection by one rename of its spec, then deletes the former."""
+        former = self.shard(name)
+        self.write_spec(name, {**(self.read_spec(name) or {}), "shard": shard.name})
+        shutil.rmtree(former)
 
     def read_spec(self, name: str) -> dict[str, Any] | None:
         """Dimension, distance and metadata of a collection, or None where there is none."""
@@ -94,6 +111,10 @@ class EdgeFolder:
         """Deletes what a crash left half made or half dropped. Only under the lock."""
         for leftover in self._collections.glob(".*"):
             shutil.rmtree(leftover, ignore_errors=True)
+        for name in self.names():
+            for shard in self._collections.joinpath(name).glob("shard*"):
+                if shard != self.shard(name):
+                    shutil.rmtree(shard, ignore_errors=True)
 
     def aliases(self) -> dict[str, str]:
         """Collection by alias."""

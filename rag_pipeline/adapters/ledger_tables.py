@@ -2,12 +2,16 @@
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 MIGRATIONS = {
     2: (
         "ALTER TABLE rag_collections ADD COLUMN reason TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE rag_collections ADD COLUMN changed_ns BIGINT NOT NULL DEFAULT 0",
+    ),
+    3: (
+        "CREATE TABLE rag_blocks (document_id VARCHAR(32) NOT NULL, content_hash VARCHAR(80) NOT NULL, "
+        "erasure VARCHAR(80) NOT NULL, at_ns BIGINT NOT NULL, PRIMARY KEY (document_id, content_hash))",
     ),
 }
 """Statements that lead to a schema version from the one before, for SQLite and Postgres alike."""
@@ -102,4 +106,13 @@ decisions = Table(
     Column("at_ns", BigInteger, nullable=False),
     Column("kind", String(80), nullable=False),
     Column("content", Text, nullable=False),
+)
+
+blocks = Table(
+    "rag_blocks",
+    metadata,
+    Column("document_id", String(32), primary_key=True),
+    Column("content_hash", String(80), primary_key=True),
+    Column("erasure", String(80), nullable=False),
+    Column("at_ns", BigInteger, nullable=False),
 )

@@ -170,6 +170,34 @@ class QdrantEdgeStore:
             shard.flush()
             self._unindexed_bytes[name] = 0
 
+    def purge(self, name: str) -> bool:
+        """Writes the collection anew from what a reader sees of it: log, segments and pages of deleted points go whole."""
+        with self._opened():
+            spec = self._spec(name)
+            draft = self._folder.start_shard(name)
+            with _translated(f"writing '{name}' anew"):
+                shard = qdrant_edge.EdgeShard.create(str(draft), _config(dimension=spec["dimension"], distance=spec["distance"]))
+                _create_indexes(shard)
+                unindexed_bytes = 0
+                for batch in layouts.batches(self._points(name), max_points=BATCH_POINTS, max_bytes=BATCH_BYTES, number_bytes=4):
+                    self._check_free_space()
+                    shard.update(qdrant_edge.UpdateOperation.upsert_points([_engine_point(point) for point in batch]))
+                    unindexed_bytes += sum(point.vector.nbytes for point in batch)
+                    if unindexed_bytes >= SEGMENT_BYTES:
+                        shard.optimize()
+                        unindexed_bytes = 0
+                shard.optimize()
+                shard.flush()
+                shard.close()
+            self._close_shard(name)
+            self._folder.use_shard(name, draft)
+            return True
+
+    def _points(self, name: str) -> Iterator[Point]:
+        for held in self.scroll(name, with_vectors=True):
+            if held.vector is not None:
+                yield Point(held.id, held.vector, held.sparse or SparseVector((), ()), held.payload)
+
     def free_bytes(self) -> int | None:
         return self._folder.free_bytes()
 

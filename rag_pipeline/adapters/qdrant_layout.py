@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -124,7 +124,7 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, list | tuple | set | frozenset)
 
 
-def batches(points: Sequence[Point], *, max_points: int, max_bytes: float, number_bytes: int) -> Iterator[list[Point]]:
+def batches(points: Iterable[Point], *, max_points: int, max_bytes: float, number_bytes: int) -> Iterator[list[Point]]:
     """The points in order, cut so that no batch passes either limit; a point larger than a batch stands alone.
 
     ``number_bytes``: bytes of one number on its way: 4 as protobuf, about 20 as JSON text.

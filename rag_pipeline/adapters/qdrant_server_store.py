@@ -239,6 +239,10 @@ class QdrantServerStore:
     def free_bytes(self) -> int | None:
         return None
 
+    def purge(self, name: str) -> bool:  # noqa: ARG002 - the port asks for it
+        """False: when the server's vacuum rewrites its files, and what its snapshots hold, is the server's."""
+        return False
+
     def let_others_in(self) -> None:
         """Nothing: a server serves everybody at once."""
 

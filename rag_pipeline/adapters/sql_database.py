@@ -76,6 +76,24 @@ class SqlDatabase:
         with translated_errors(self.address):
             return self._opened().connect()
 
+    def compact(self) -> None:
+        """Rewrites the tables without what was deleted. A server's own log and backups are the server's."""
+        with translated_errors(self.address):
+            raw = self._opened().raw_connection()
+            try:
+                driver: Any = raw.driver_connection
+                if self.is_sqlite:
+                    for statement in ("PRAGMA secure_delete=ON", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                        driver.execute(statement).fetchall()
+                else:
+                    driver.rollback()
+                    driver.autocommit = True
+                    with driver.cursor() as cursor:
+                        cursor.execute("VACUUM FULL " + ", ".join(table.name for table in tables.metadata.sorted_tables))
+                    driver.autocommit = False
+            finally:
+                raw.close()
+
     def _engine_for_reading(self) -> Engine:
         """An empty database in memory stands in for a file that is not there, so that reading leaves no trace."""
         if self._engine is None and self.file and not self.file.exists():

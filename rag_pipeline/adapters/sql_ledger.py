@@ -11,11 +11,13 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select, update
 
 from rag_pipeline.adapters import ledger_tables as tables
+from rag_pipeline.adapters.sql_blocks import delete_mentions, insert_blocks, read_blocks
 from rag_pipeline.adapters.sql_database import SqlDatabase
 from rag_pipeline.adapters.sql_errors import SYSTEM
 from rag_pipeline.adapters.writer_locks import WriterFence, locked_database, locked_file
 from rag_pipeline.errors import BackendRejectedError, SettingsError
 from rag_pipeline.schema import (
+    Block,
     BucketState,
     CollectionRecord,
     CollectionState,
@@ -148,6 +150,24 @@ class SqlLedger:
             return
         with self._fence.writing() as connection:
             connection.execute(_DELETE_QUARANTINE, [{"hash_": key[0], "fingerprint_": key[1]} for key in keys])
+
+    # --- erasure ---
+
+    def add_blocks(self, blocks: Sequence[Block]) -> None:
+        with self._fence.writing() as connection:
+            insert_blocks(connection, blocks)
+
+    def blocks(self) -> list[Block]:
+        with self._database.reading() as connection:
+            return read_blocks(connection)
+
+    def forget_mentions(self, pieces: Sequence[str]) -> int:
+        with self._fence.writing() as connection:
+            return delete_mentions(connection, pieces)
+
+    def compact(self) -> None:
+        self._fence.check()
+        self._database.compact()
 
     # --- collections ---
 

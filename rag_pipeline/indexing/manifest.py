@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any
 
 from rag_pipeline.errors import DeleteBrakeError, SourceUnavailableError, UnstableDocumentError
+from rag_pipeline.indexing.blocking import Blocked, read_blocked, with_deleted
 from rag_pipeline.indexing.changes import (
     ChangeKind,
     ChangePlan,
@@ -84,6 +85,7 @@ def scan_sources(
     last = ledger.generation()
     records = _records_by_source(ledger)
     look = _Scanner(
+        blocked=read_blocked(ledger),
         buckets=buckets,
         generation=last + 1,
         brake=replace(brake, is_approved=brake.is_approved or approve_deletes),
@@ -105,14 +107,17 @@ def has_changes(*, sources: Sequence[DocumentSource], ledger: Ledger, clock: Clo
     """
     records = _records_by_source(ledger)
     told: Mapping[str, Any] = (ledger.scan_summary() or {}).get("sources", {})
+    blocked = read_blocked(ledger)
     reasons: list[str] = []
     files = 0
     for source in _with_removed(sources, records, clock=clock):
         try:
             listing = source.list_files()
             files += len(listing.files)
-            known = records.get(source.name, ())
-            reason = _first_change(source, listing, known, brake=brake, told=told.get(source.name, {}))
+            erased, known = blocked.divide(records.get(source.name, ()))
+            here = _without_blocked(source, blocked.without_ids(listing), known, blocked)
+            reason = _first_change(source, here, known, brake=brake, told=told.get(source.name, {}))
+            reason = f"source '{source.name}': {len(erased)} documents wait for their erasure" if erased else reason
         except SourceUnavailableError as error:
             reason = None if told.get(source.name, {}).get("error") else str(error)
         if reason:
@@ -123,7 +128,8 @@ def has_changes(*, sources: Sequence[DocumentSource], ledger: Ledger, clock: Clo
 class _Scanner:
     """Finds the changes of one source after another."""
 
-    def __init__(self, *, buckets: int, generation: int, brake: DeleteBrake, progress: Progress | None) -> None:
+    def __init__(self, *, blocked: Blocked, buckets: int, generation: int, brake: DeleteBrake, progress: Progress | None) -> None:
+        self._blocked = blocked
         self._buckets = buckets
         self._generation = generation
         self._brake = brake
@@ -131,13 +137,16 @@ class _Scanner:
 
     def scan(self, source: DocumentSource, records: Sequence[DocumentRecord]) -> _Findings:
         try:
-            listing = source.list_files()
+            listing = self._blocked.without_ids(source.list_files())
             to_hash = compare_stats(records, listing).to_hash
             hashes = self._hash(source, to_hash)
         except SourceUnavailableError as error:
             return _Findings(SourceScan(name=source.name, error=error))
+        erased, kept = self._blocked.divide(records)
+        listing = self._blocked.without_contents(listing, hashes, erased)
+        hashes = {file.path: hashes[file.path] for file in listing.files if file.path in hashes}
         plan = plan_changes(
-            previous=records,
+            previous=kept,
             listing=listing,
             hashes=hashes,
             uri=source.uri,
@@ -145,7 +154,7 @@ class _Scanner:
             generation=self._generation,
             brake=self._brake,
         )
-        return _findings(listing, plan, hashes)
+        return _findings(listing, with_deleted(plan, erased), hashes)
 
     def _hash(self, source: DocumentSource, files: Sequence[SourceFile]) -> dict[str, HashedFile | None]:
         """Content hash by path; None for a file gone meanwhile."""
@@ -231,6 +240,17 @@ def _commit(result: ScanResult, findings: Iterable[_Findings], *, ledger: Ledger
         deletes=[document for plan in plans for document in plan.deletes],
         summary={**result.summary(), "finished_ns": clock.now_ns()},
     )
+
+
+def _without_blocked(source: DocumentSource, listing: Listing, records: Iterable[DocumentRecord], blocked: Blocked) -> Listing:
+    """The listing without copies of what was erased; a few new files are read to know, many are left for the scan."""
+    if not blocked.contents:
+        return listing
+    known = {record.path for record in records}
+    arrived = [file for file in listing.files if file.path not in known]
+    if len(arrived) > HASHED_BY_A_LOOK:
+        return listing
+    return blocked.without_contents(listing, {file.path: _hash_file(source, file) for file in arrived}, ())
 
 
 def _first_change(

@@ -32,6 +32,7 @@ from rag_pipeline.schema.index import (
     VectorSpace,
 )
 from rag_pipeline.schema.releases import (
+    Block,
     CollectionRecord,
     CollectionState,
     Decision,
@@ -40,6 +41,7 @@ from rag_pipeline.schema.releases import (
 )
 
 __all__ = [
+    "Block",
     "BucketState",
     "Chunk",
     "ChunkedDocument",

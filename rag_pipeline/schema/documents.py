@@ -78,7 +78,7 @@ class Exclusion:
 
     path: str
     reason: str
-    """``pattern``, ``too_large``, ``symlink``, ``not_regular`` or ``path_too_long``."""
+    """``pattern``, ``too_large``, ``symlink``, ``not_regular``, ``path_too_long`` or ``erased``."""
 
 
 @dataclass(frozen=True, slots=True)

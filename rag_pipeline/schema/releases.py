@@ -80,3 +80,15 @@ class GateReport:
     def reasons(self) -> list[str]:
         """The checks that refused it, a line each."""
         return [f"{check.name}: {check.summary}" for check in self.checks if not check.passed]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A document that was erased and stays out. Neither its path nor anything of its text is kept."""
+
+    document_id: str
+    content_hash: str
+    """Of what was erased: a copy under another name stays out too."""
+    erasure: str
+    """Which erasure asked for it."""
+    at_ns: int

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -506,3 +507,55 @@ def test_store_imports_in_a_moment() -> None:
     program = "import sys, rag_pipeline.adapters.qdrant_edge_store as m; print('torch' in sys.modules, 'grpc' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=dict(os.environ))
     assert answer.stdout == "False False\n"
+
+
+# --- purge ---
+
+
+def spoken(point: Point, text: str) -> Point:
+    return replace(point, payload={**point.payload, "text": text})
+
+
+def files_with(folder: Path, piece: bytes) -> list[Path]:
+    return [file for file in folder.rglob("*") if file.is_file() and piece in file.read_bytes()]
+
+
+def test_a_purge_leaves_no_byte_of_deleted_points(store: QdrantEdgeStore, folder: Path) -> None:
+    store.create_collection("docs-1", LAYOUT)
+    secret, others = spoken(points(1)[0], "xyzzy-sentinel"), [spoken(one, "harmless") for one in points(50, start=1)]
+    store.upsert("docs-1", [secret, *others])
+    store.optimize("docs-1")
+    store.delete("docs-1", [secret.id])
+    store.optimize("docs-1")
+    store.close()
+    assert files_with(folder, b"xyzzy-sentinel"), "else there is nothing to purge"
+    assert store.purge("docs-1")
+    store.close()
+    assert not files_with(folder, b"xyzzy-sentinel")
+    assert files_with(folder, b"harmless")
+    assert store.count("docs-1") == 50
+
+
+@pytest.mark.parametrize("method", ["start_shard", "use_shard", "write_spec"])
+def test_a_purge_that_breaks_off_loses_nothing_and_is_cleared_away(
+    store: QdrantEdgeStore, folder: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.create_collection("docs-1", LAYOUT)
+    store.upsert("docs-1", points(20))
+    original = getattr(store._folder, method)
+
+    def breaking(*args: object) -> None:
+        original(*args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store._folder, method, breaking)
+        with pytest.raises(KeyboardInterrupt):
+            store.purge("docs-1")
+    store.close()
+    again = open_store(folder)
+    assert again.count("docs-1") == 20
+    assert len(list((folder / "collections" / "docs-1").glob("shard*"))) == 1
+    again.purge("docs-1")
+    assert again.count("docs-1") == 20
+    again.close()

@@ -17,6 +17,7 @@ from rag_pipeline.errors import BackendRejectedError, BackendUnavailableError, S
 from rag_pipeline.indexing.identity import bucket_of, content_digest, document_id
 from rag_pipeline.ports import Ledger
 from rag_pipeline.schema import (
+    Block,
     BucketState,
     CollectionRecord,
     CollectionState,
@@ -503,6 +504,40 @@ def test_who_holds_no_lock_is_not_checked(ledger: Ledger, url: str) -> None:
         ledger.set_meta("key", "value")
 
 
+# --- erasure ---
+
+
+def test_blocks_are_kept_once_and_for_good(ledger: Ledger, url: str) -> None:
+    first, second = Block("a" * 32, "sha256:1", "e1", 5), Block("b" * 32, "sha256:2", "e1", 6)
+    assert ledger.blocks() == []
+    ledger.add_blocks([second, first, first])
+    ledger.add_blocks([replace(first, erasure="e2", at_ns=9), replace(first, content_hash="sha256:3", at_ns=7)])
+    assert SqlLedger(url).blocks() == [first, second, replace(first, content_hash="sha256:3", at_ns=7)]
+
+
+def test_reports_and_decisions_that_name_something_are_forgotten_and_others_stay(ledger: Ledger) -> None:
+    ledger.put_report("run", "scan", {"changes": ["gehört \u4e2d"]})
+    ledger.put_report("run", "other", {"changes": ["quiet"]})
+    ledger.add_decision("switch", {"reason": "because of secret.md"})
+    ledger.add_decision("switch", {"reason": "quiet"})
+    assert ledger.forget_mentions([]) == 0
+    assert ledger.forget_mentions(["gehört \u4e2d", "secret.md", ""]) == 2
+    assert (list(ledger.report("run")), [d.content["reason"] for d in ledger.decisions()]) == (["other"], ["quiet"])
+
+
+def test_a_compacted_ledger_keeps_its_rows_and_no_byte_of_what_was_deleted(ledger: Ledger, url: str, tmp_path: Path) -> None:
+    ledger.put_report("run", "scan", {"text": "xyzzy-sentinel " * 900})
+    ledger.set_meta("key", "kept")
+    ledger.forget_mentions(["xyzzy-sentinel"])
+    ledger.compact()
+    assert ledger.meta("key") == "kept"
+    if url.startswith("sqlite"):
+        files = list(tmp_path.glob("ledger.sqlite*"))
+        assert files
+        assert not [file for file in files if b"xyzzy-sentinel" in file.read_bytes()]
+    ledger.set_meta("key", "written after it")
+
+
 # --- tables of older code ---
 
 
@@ -514,6 +549,7 @@ def old_url(url: str) -> str:
     with ledger._database.writing() as connection:
         for column in ("reason", "changed_ns"):
             connection.exec_driver_sql(f"ALTER TABLE rag_collections DROP COLUMN {column}")
+        connection.exec_driver_sql("DROP TABLE rag_blocks")
         connection.exec_driver_sql("UPDATE rag_meta SET value = '1' WHERE key = 'schema_version'")
     return url
 
@@ -526,7 +562,7 @@ def test_a_ledger_of_version_1_is_migrated_by_its_first_use(old_url: str) -> Non
     assert ledger.collections("docs") == [old]
     ledger.put_collection(replace(old, state=CollectionState.RETIRED, reason="docs-2 is live"))
     (retired,) = SqlLedger(old_url).collections("docs")
-    assert (retired.reason, retired.changed_ns > 0, ledger.meta("schema_version")) == ("docs-2 is live", True, "2")
+    assert (retired.reason, retired.changed_ns > 0, ledger.meta("schema_version")) == ("docs-2 is live", True, "3")
 
 
 def test_a_migration_that_breaks_off_leaves_the_old_tables(old_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -543,7 +579,7 @@ def test_processes_that_migrate_at_once_do_it_once(old_url: str) -> None:
     assert [len(records) for records in found] == [1] * 8
 
 
-@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("version", [3, 4])
 def test_a_process_that_comes_second_to_a_migration_leaves_it_alone(old_url: str, version: int) -> None:
     late = SqlLedger(old_url)._database
     engine = late._make_engine()

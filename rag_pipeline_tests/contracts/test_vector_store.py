@@ -480,6 +480,27 @@ def test_optimizing_keeps_points_and_answers_and_may_be_repeated(blue: VectorSto
     assert [hit.id for hit in blue.search_dense(BLUE, vector(7), limit=5)] == [hit.id for hit in before]
 
 
+def test_a_purge_keeps_every_point_its_vectors_and_the_alias(blue: VectorStore) -> None:
+    blue.switch_alias(ALIAS, BLUE)
+    blue.upsert(BLUE, [point(n, text=f"word{n} common") for n in range(20)])
+    blue.delete(BLUE, [point(3).id])
+    before = {held.id: held for held in blue.scroll(BLUE, with_vectors=True)}
+    for _ in range(2):
+        blue.purge(BLUE)
+    after = {held.id: held for held in blue.scroll(BLUE, with_vectors=True)}
+    assert after.keys() == before.keys()
+    for key, held in after.items():
+        old = before[key]
+        assert (held.payload, held.sparse) == (old.payload, old.sparse)
+        assert held.vector is not None
+        assert old.vector is not None
+        assert np.allclose(held.vector, old.vector, atol=1e-6)
+    assert blue.resolve_alias(ALIAS) == BLUE
+    assert blue.metadata(BLUE) == LAYOUT.metadata
+    assert blue.search_sparse(BLUE, ENCODER.encode_query("word7"), limit=1)[0].id == point(7).id
+    assert [hit.payload["bucket"] for hit in blue.search_dense(BLUE, vector(5), limit=1, filters={"bucket": "00"})] == ["00"]
+
+
 def test_store_may_be_used_again_after_close(blue: VectorStore) -> None:
     blue.upsert(BLUE, [point(1)])
     blue.switch_alias(ALIAS, BLUE)

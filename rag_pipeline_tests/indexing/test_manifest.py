@@ -17,6 +17,7 @@ from rag_pipeline.indexing.identity import content_digest, document_id
 from rag_pipeline.indexing.manifest import HASHED_BY_A_LOOK, has_changes, scan_sources
 from rag_pipeline.indexing.scan_report import SHOWN_CHANGES, ChangeSummary, ScanResult
 from rag_pipeline.ports import DocumentSource
+from rag_pipeline.schema import Block
 from rag_pipeline.settings import SourceSettings
 from rag_pipeline_tests.fakes.document_source import MemorySource, SteppedClock
 
@@ -445,3 +446,55 @@ def test_progress_knows_how_many_files_are_hashed(ledger: SqlLedger, source: Mem
 
 def test_kinds_of_changes_are_those_of_the_counts() -> None:
     assert {kind.value for kind in ChangeKind} == {"new", "modified", "renamed", "deleted", "blocked"}
+
+
+# --- erased documents ---
+
+
+def block(ledger: SqlLedger, source: MemorySource, path: str) -> None:
+    ledger.add_blocks([Block(document_id(source.name, path), content_digest(source.files[path].data), "e1", 1)])
+
+
+def test_an_erased_document_and_its_copies_go_and_stay_out(ledger: SqlLedger, source: MemorySource) -> None:
+    fill(source, 4)
+    source.write("copy.txt", b"text 2")
+    source.clock.time_ns += 10 * SECOND_NS
+    scan(ledger, source)
+    block(ledger, source, "0002.txt")
+    assert "wait for their erasure" in look(ledger, source).reasons[0]
+    counts = scan(ledger, source).counts
+    assert (counts.deleted, counts.excluded, counts.seen) == (2, 2, 5)
+    assert sorted(contents(ledger)) == ["0000.txt", "0001.txt", "0003.txt"]
+    source.write("copy.txt", b"text 2 in other words")
+    source.write("0002.txt", b"text 2 in other words")
+    source.write("again.txt", b"text 2")
+    source.clock.time_ns += 10 * SECOND_NS
+    found = scan(ledger, source)
+    assert (found.counts.new, found.counts.excluded, found.sources[0].excluded) == (1, 2, {"erased": 2})
+    assert sorted(contents(ledger)) == ["0000.txt", "0001.txt", "0003.txt", "copy.txt"]
+    assert not look(ledger, source)
+    assert not scan(ledger, source).has_changes
+
+
+def test_the_delete_brake_lets_erased_documents_go_and_holds_the_others(ledger: SqlLedger, source: MemorySource) -> None:
+    fill(source, 100)
+    scan(ledger, source)
+    for index in range(30):
+        block(ledger, source, f"{index:04d}.txt")
+    for index in range(60):
+        source.delete(f"{index:04d}.txt")
+    counts = scan(ledger, source, brake=DeleteBrake(max_share=0.1, max_documents=5)).counts
+    assert (counts.deleted, counts.blocked) == (30, 30)
+    assert ledger.count_documents() == 70
+
+
+def test_a_file_with_other_content_under_the_name_of_a_copy_is_a_new_document(ledger: SqlLedger, source: MemorySource) -> None:
+    fill(source, 2)
+    source.write("copy.txt", b"text 1")
+    source.clock.time_ns += 10 * SECOND_NS
+    scan(ledger, source)
+    block(ledger, source, "0001.txt")
+    source.write("copy.txt", b"nothing to do with it")
+    source.clock.time_ns += 10 * SECOND_NS
+    scan(ledger, source)
+    assert contents(ledger) == {"0000.txt": content_digest(b"text 0"), "copy.txt": content_digest(b"nothing to do with it")}
