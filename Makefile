@@ -39,7 +39,7 @@ histories: install  ## N=10000 SEED=1: that many random histories of edits, swit
 	TMPDIR=$(SCRATCH) RAG_HISTORIES=$(N) $(BIN)/python -m pytest -m deep --hypothesis-seed=$(SEED) \
 		rag_pipeline_tests/round_trip/test_release_histories.py
 
-fuzz: install  ## N=20000 SEED=1: that many damaged documents of fourteen kinds through the parsing processes
+fuzz: install  ## N=20000 SEED=1: that many damaged documents of thirteen formats through the parsing processes
 	TMPDIR=$(SCRATCH) $(BIN)/python -m rag_pipeline_tests.hostile.fuzz $(N) $(SEED)
 
 lint: install  ## style, types, arrows between rooms, generated pages
