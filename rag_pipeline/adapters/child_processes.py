@@ -150,7 +150,7 @@ class ForkServer:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
-        self._owner = 0
+        self._left_to_others: list[object] = []
 
     def start(self, job: Job) -> Child:
         """A child that is shut in and waits. Raises BackendUnavailableError where none can be started."""
@@ -186,6 +186,14 @@ class ForkServer:
         with self._lock:
             self._stop()
 
+    def forget(self) -> None:
+        """For a fork of the process that started it: that one goes on using it, and this one starts its own."""
+        self._left_to_others.append(self._process)
+        if self._control is not None:
+            self._control.close()  # or the server would not notice that its process is gone
+        self._lock = threading.Lock()
+        self._process = self._control = None
+
     def _order(self, order: dict[str, Any], channel: socket.socket | None) -> dict[str, Any]:
         message = json.dumps(order).encode()
         with self._lock:
@@ -212,8 +220,6 @@ class ForkServer:
         return int(reply["pid"])
 
     def _running(self) -> socket.socket:
-        if self._owner != os.getpid():  # a fork of the process that started it; that one goes on using it
-            self._process = self._control = None
         if self._control is None:
             ours, theirs = socket.socketpair()
             ours.settimeout(_START_WAIT_S)
@@ -226,7 +232,7 @@ class ForkServer:
                     pass_fds=[theirs.fileno()],
                     start_new_session=True,
                 )
-            self._control, self._owner = ours, os.getpid()
+            self._control = ours
         return self._control
 
     def _stop(self) -> None:
@@ -234,7 +240,7 @@ class ForkServer:
         self._process = self._control = None
         if control is not None:
             control.close()
-        if process is not None and self._owner == os.getpid():
+        if process is not None:
             try:
                 process.wait(_START_WAIT_S)
             except subprocess.TimeoutExpired:
@@ -245,6 +251,7 @@ class ForkServer:
 FORK_SERVER = ForkServer()
 """The one of this process. It keeps running until the process ends; its children end with their pool."""
 atexit.register(FORK_SERVER.close)
+os.register_at_fork(after_in_child=FORK_SERVER.forget)
 
 
 def _command(descriptor: int) -> list[str]:

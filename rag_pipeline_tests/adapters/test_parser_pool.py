@@ -217,6 +217,22 @@ def test_a_pool_whose_children_cannot_start_blames_no_document() -> None:
         list(parser.parse_all(requests("a.txt", "b.txt")))
 
 
+def test_a_fork_of_the_program_starts_its_own_processes_and_leaves_the_others_alone() -> None:
+    with pool() as parser:
+        assert reasons(parser.parse_all(requests("a.txt"))) == ["parsed"]
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                with pool() as own:
+                    code = int(reasons(own.parse_all(requests("a.txt", "b.txt"))) != ["parsed", "parsed"])
+                FORK_SERVER.close()
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert reasons(parser.parse_all(requests("a.txt", "exit", "b.txt"))) == ["parsed", "crash", "parsed"]
+
+
 SCRIPT = """
 import sys, time
 from rag_pipeline.adapters.parser_pool import ProcessPoolParser
