@@ -20,7 +20,7 @@ HEAD = """# Settings
 One file, `rag_pipeline.yaml`: the one that `--config` or `RAG_CONFIG` names, else the one in the working folder.
 Relative paths start at the file's folder. `RAG__SECTION__KEY=value` in the environment beats the file
 (`RAG__EMBEDDING__DEVICE=cpu`; values are read as YAML). `QDRANT_URL` beats `store.url`. Secrets come from the environment
-alone: `QDRANT_API_KEY`, `EMBEDDING_API_KEY`, `RAG_WEBHOOK_URL`, and a `RAG__LEDGER_URL` with a password.
+alone: `QDRANT_API_KEY`, `EMBEDDING_API_KEY`, `RAG_WEBHOOK_URL`, `RAG_PII_KEY`, and a `RAG__LEDGER_URL` with a password.
 
 Unknown keys, a missing file and values out of range are refused at load, in one line that names the field and the remedy.
 Editors check and complete the file with `# yaml-language-server: $schema=settings.schema.json` in its first line

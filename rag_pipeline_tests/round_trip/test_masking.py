@@ -1,14 +1,17 @@
 """Masking inside a whole index: what a change of its rules reads and embeds again, file names, and the second look."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rag_pipeline.errors import MissingExtraError, SettingsError
+from rag_pipeline.errors import MissingExtraError, ParseError, SettingsError
 from rag_pipeline.operations.leaks import find_leaks
+from rag_pipeline.ports import ParseOutcome, ParseRequest
 from rag_pipeline.project import Project
 from rag_pipeline.settings import load_settings
+from rag_pipeline_tests.fakes.parser import FakeParser
 from rag_pipeline_tests.projects import dump, fill, fresh_dump, go_on, index_once, open_project, write_settings
 
 NUMBER, MAIL = "900101-1234567", "hong@example.com"
@@ -81,6 +84,25 @@ def test_text_under_an_older_rule_is_not_served_where_the_file_cannot_be_read(fo
         bring_in_step(on, on.buckets, progress=_Silent())
     assert MAIL not in texts(on)
     on.close()
+
+
+class _Quoting(FakeParser):
+    """A parser whose failures quote the document."""
+
+    def parse_all(self, requests: Iterable[ParseRequest]) -> Iterator[ParseOutcome]:
+        for request in requests:
+            yield ParseOutcome(request.document_id, None, ParseError(f"cannot read '{request.data.decode()}'"))
+
+
+def test_a_failure_never_quotes_a_masked_value(folder: Path) -> None:
+    project = under(folder, ON)
+    project.__dict__["parser"] = _Quoting()
+    assert go_on(project).quarantined == 4
+    details = [entry.detail for entry in project.ledger.quarantine()]
+    assert len([detail for detail in details if "[EMAIL]" in detail]) == 2
+    assert not [detail for detail in details if MAIL in detail]
+    assert not _on_disk(folder / ".rag", MAIL)
+    project.close()
 
 
 class _Silent:
