@@ -84,7 +84,7 @@ class ProcessPoolParser:
         self._lock = threading.Lock()
 
     def fingerprint(self, document_type: DocumentType | None) -> str:
-        return versions.fingerprint(document_type)
+        return versions.fingerprint(document_type, keeps_hidden_text=self._limits.keeps_hidden_text)
 
     def parse_all(self, requests: Iterable[ParseRequest]) -> Iterator[ParseOutcome]:
         source = iter(requests)

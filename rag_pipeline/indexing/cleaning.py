@@ -3,8 +3,9 @@
 import re
 import unicodedata
 
-CLEANING_VERSION = 1
-"""Part of every parser's fingerprint. Raise it when `clean_text` gives another text for some input."""
+CLEANING_VERSION = 2
+"""Part of every parser's fingerprint. Raise it when `clean_text` gives another text for some input, or `hides_characters` another
+answer."""
 
 # Removed wherever they stand: they split words and numbers invisibly, and a search never types them.
 _INVISIBLE = re.compile(
@@ -13,6 +14,14 @@ _INVISIBLE = re.compile(
     "\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0"  # zero width, direction
     "\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e007f\ud800-\udfff]"  # annotations, tags, lone surrogates
 )
+# What hides or reorders text from a reader. Byte order marks, soft hyphens, places to break a word and the marks that two
+# writing directions need are usual; a tag character stands in flags of England, Scotland and Wales only.
+_FLAG_OF_A_LAND = re.compile("\U0001f3f4[\U000e0061-\U000e007a]{2,6}\U000e007f")
+_CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
+_HIDING = re.compile("[\u202d\u202e\u2061-\u2064\ufff9-\ufffb\U000e0000-\U000e007f]")
+_IN_A_WORD = re.compile("(?<=[A-Za-z0-9가-힣])[\u200b\u200c\u200d\u2060\ufeff\u115f\u1160\u3164\uffa0](?=[A-Za-z0-9가-힣])")
+_LONG_WORD_CHARACTERS = 16
+"""Longer ones, such as addresses and digests, are given places to break by programs that set pages."""
 _NEWLINE = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 _BLANKS = re.compile(r"[^\S\n]+")
 _WIDE_BLANK = re.compile(r"[^\S\n\t ]")
@@ -33,6 +42,22 @@ def clean_text(text: str, *, is_code: bool = False) -> str:
     if not text.isascii() or not text.isprintable():
         text = _without_invisible(text)
     return _squeeze_code(text) if is_code else _squeeze_prose(text)
+
+
+def hides_characters(text: str, *, allows_controls: bool = False) -> bool:
+    """Whether the text holds characters that nobody sees, at places where no writing needs them.
+
+    ``allows_controls``: control characters are no sign, as in PDFs, whose fonts often do not say what their letters are.
+    """
+    if text.isascii() and (text.isprintable() or allows_controls):
+        return False
+    if not allows_controls and _CONTROLS.search(text):
+        return True
+    return bool(_HIDING.search(_FLAG_OF_A_LAND.sub("", text))) or any(map(_is_split, text.split()))
+
+
+def _is_split(word: str) -> bool:
+    return not word.isascii() and len(word) < _LONG_WORD_CHARACTERS and bool(_IN_A_WORD.search(word))
 
 
 def _without_invisible(text: str) -> str:

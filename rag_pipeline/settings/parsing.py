@@ -1,5 +1,7 @@
 """How documents are parsed, and what one of them may cost."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from rag_pipeline.settings.section import Section
@@ -52,6 +54,11 @@ class ParsingSettings(Section):
         default=1,
         gt=0,
         description="Mi characters of one cell of a table; a longer one is a quote that never closes (`limit_field`).",
+    )
+    hidden_text: Literal["drop", "keep"] = Field(
+        default="drop",
+        description="Text that a reader of the file does not see (docs/text-hygiene.md): left out, since it was not written for "
+        "readers, or kept. Flagged in both cases. Part of the parsers' fingerprint.",
     )
     scanner: tuple[str, ...] = Field(
         default=(),

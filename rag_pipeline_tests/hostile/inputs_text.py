@@ -5,6 +5,7 @@ import random
 import struct
 import zlib
 
+from rag_pipeline.schema import Flag
 from rag_pipeline_tests import documents
 from rag_pipeline_tests.hostile.case import LISTENER, Case, indexed, quarantined
 
@@ -93,11 +94,11 @@ CASES: tuple[Case, ...] = (
     indexed(29, "utf-16.txt", lambda: (KOREAN + "\n" + _TEXT).encode("utf-16-le"), holds=KOREAN),
     indexed(29, "utf-32.txt", lambda: (KOREAN + "\n" + _TEXT).encode("utf-32"), holds=KOREAN),
     quarantined(29, "no-charset.txt", _noise, "encoding"),
-    indexed(30, "broken-utf8.txt", _broken_utf8, holds=KOREAN),
-    indexed(31, "invisible.txt", _INVISIBLE.encode, holds=HELD, lacks="\u202e"),
+    indexed(30, "broken-utf8.txt", _broken_utf8, Flag.REPLACED, holds=KOREAN),
+    indexed(31, "invisible.txt", _INVISIBLE.encode, Flag.INVISIBLE_TEXT, holds=HELD, lacks="\u202e"),
     indexed(32, "personal.txt", _PERSONAL.encode, holds=HELD),
-    indexed(33, "injection.txt", _INJECTION.encode, "injection", holds=HELD),
-    indexed(34, "hidden.html", _HIDDEN.encode, holds=HELD, lacks="undisplayed words"),
+    indexed(33, "injection.txt", _INJECTION.encode, Flag.INJECTION, holds=HELD),
+    indexed(34, "hidden.html", _HIDDEN.encode, Flag.HIDDEN_TEXT, holds=HELD, lacks="words"),
     quarantined(37, "bomb.png", lambda: _picture(65_500, 65_500), "limit_pixels"),
     quarantined(
         37,

@@ -4,13 +4,14 @@ import contextlib
 import importlib
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from types import ModuleType
 
 from rag_pipeline.adapters.parsing.detection import identify
 from rag_pipeline.adapters.parsing.document import Draft, Original
 from rag_pipeline.errors import DocumentError, EmptyDocumentError, ParseError, ParseLimitError
-from rag_pipeline.indexing.cleaning import clean_text
-from rag_pipeline.schema import DocumentType, Element, ElementKind, ParsedDocument
+from rag_pipeline.indexing.cleaning import clean_text, hides_characters
+from rag_pipeline.schema import DocumentType, Element, ElementKind, Flag, ParsedDocument
 
 _MODULES = {
     DocumentType.TEXT: "plain_text",
@@ -57,9 +58,17 @@ def parse_original(original: Original) -> ParsedDocument:
         raise EmptyDocumentError(f"{original.format}: no text came out; exclude the file or replace it")
     title = clean_text(" ".join(draft.title.split()))
     facts = _cleaned_facts(draft.metadata)
-    return ParsedDocument(
-        original.type, original.format, title, elements, facts, flags=tuple(sorted(draft.flags | original.flags))
-    )
+    flags = draft.flags | original.flags
+    if original.text.count("\ufffd") > original.data.count("\ufffd".encode()):
+        flags |= {Flag.REPLACED}
+    if _hides_characters(draft, allows_controls=original.type is DocumentType.PDF):
+        flags |= {Flag.INVISIBLE_TEXT}
+    return ParsedDocument(original.type, original.format, title, elements, facts, flags=tuple(sorted(flags)))
+
+
+def _hides_characters(draft: Draft, *, allows_controls: bool) -> bool:
+    texts = chain([draft.title], (element.text for element in draft.elements))
+    return any(hides_characters(text, allows_controls=allows_controls) for text in texts)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,8 @@ from rag_pipeline.adapters.parsing.html_tree import (
     read_tree,
     select_content,
 )
-from rag_pipeline.schema import Element, ElementKind
+from rag_pipeline.adapters.parsing.limits import current_limits
+from rag_pipeline.schema import Element, ElementKind, Flag
 
 _HEADING_LEVELS = {f"h{level}": level for level in range(1, 7)}
 _DEFINITION_LEVEL = 10
@@ -44,7 +45,9 @@ def parse_markup(text: str) -> Draft:
         root = read_tree(text)
         draft = Draft(title=_title(root), metadata=_facts(root))
         walker = _Walker()
-        walker.visit(select_content(root, text))
+        content, has_secrets = select_content(root, text, keeps_hidden=current_limits().keeps_hidden_text)
+        draft.flags |= {Flag.HIDDEN_TEXT} if has_secrets else set()
+        walker.visit(content)
     except (IncompleteTreeError, RecursionError):
         return parse_flat(text)
     draft.elements = walker.elements

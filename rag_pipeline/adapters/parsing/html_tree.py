@@ -1,13 +1,13 @@
 """HTML bytes to a tree of what a reader sees: scripts, navigation, forms and hidden parts removed."""
 
 import functools
-import re
 from collections.abc import Iterable
 from typing import Any
 
 from lxml import etree
 
 from rag_pipeline.adapters.parsing.document import words
+from rag_pipeline.adapters.parsing.html_hidden import HIDING_ATTRIBUTES, is_hidden, is_secret
 
 Node = Any
 """An ``lxml`` element; the library has no complete types."""
@@ -27,8 +27,7 @@ _DROPPED_CLASSES = words(
     "headerlink navheader navfooter sphinxsidebar linenos viewcode-link mw-editsection mw-jump-link noprint skip-link copybtn"
 )
 _DROPPED_ROLES = ("navigation", "search", "contentinfo", "banner")
-_DROPPED_ATTRIBUTES = ("role", "hidden", "aria-hidden", "style")
-_HIDING_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
+_DROPPED_ATTRIBUTES = ("role", *HIDING_ATTRIBUTES)
 _MAIN = etree.XPath("//main|//*[@role='main']")
 _ANCHORS = etree.XPath("//h1//a|//h2//a|//h3//a|//h4//a|//h5//a|//h6//a|//dt//a")
 _PERMALINK_TEXTS = frozenset({"¶", "#", "§", "🔗", "☍", "\uf0c1"})
@@ -51,11 +50,14 @@ def read_tree(text: str) -> Node:
     return root
 
 
-def select_content(root: Node, markup: str) -> Node:
-    """The part of the page that holds its text, pruned in place."""
+def select_content(root: Node, markup: str, *, keeps_hidden: bool = False) -> tuple[Node, bool]:
+    """The part of the page that holds its text, pruned in place, and whether text was in it that its reader does not see."""
     _drop(root.iter(*_DROPPED_TAGS))
     candidates = _candidates(root, markup.lower())
-    _drop(node for node in candidates if _is_hidden(node))
+    hidden = [node for node in candidates if is_hidden(node)]
+    has_secrets = any(is_secret(node) for node in hidden)
+    if not keeps_hidden:
+        _drop(hidden)
     _drop(node for node in _ANCHORS(root) if "".join(node.itertext()).strip() in _PERMALINK_TEXTS)
     chrome = [node for node in candidates if _is_chrome(node)]
     if any(_has_text(node) for node in _outside(root, chrome)):
@@ -64,7 +66,7 @@ def select_content(root: Node, markup: str) -> Node:
         line_break.tail = "\n" + (line_break.tail or "")
     mains = [node for node in _MAIN(root) if _has_text(node)]
     body = root.find("body")
-    return mains[0] if len(mains) == 1 else root if body is None else body
+    return (mains[0] if len(mains) == 1 else root if body is None else body), has_secrets
 
 
 def has_block(node: Node) -> bool:
@@ -84,14 +86,6 @@ def inline_text(node: Node) -> str:
         else:
             pieces += [" " if is_block else "", (inner.tail or "") if inner is not node else ""]
     return " ".join("".join(pieces).split())
-
-
-def _is_hidden(node: Node) -> bool:
-    if node.tag in ("html", "body"):
-        return False
-    return (
-        node.get("hidden") is not None or node.get("aria-hidden") == "true" or bool(_HIDING_STYLE.search(node.get("style", "")))
-    )
 
 
 def _candidates(root: Node, markup: str) -> list[Node]:

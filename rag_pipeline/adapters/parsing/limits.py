@@ -30,6 +30,8 @@ class Limits:
     pixels: int
     cells: int
     field_characters: int
+    keeps_hidden_text: bool
+    """Whether text that a reader of the file does not see is text all the same."""
 
     @classmethod
     def of(cls, settings: ParsingSettings) -> Self:
@@ -48,6 +50,7 @@ class Limits:
             pixels=settings.max_pixels,
             cells=settings.max_cells,
             field_characters=int(settings.max_field_mb * (1 << 20)),
+            keeps_hidden_text=settings.hidden_text == "keep",
         )
 
 

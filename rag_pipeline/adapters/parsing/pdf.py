@@ -10,6 +10,7 @@ import pypdfium2.raw as pdfium
 
 from rag_pipeline.adapters.parsing.document import Draft, Original, first_title, shorten
 from rag_pipeline.adapters.parsing.limits import current_limits
+from rag_pipeline.adapters.parsing.pdf_hidden import hidden_texts, take_out
 from rag_pipeline.adapters.parsing.pdf_layout import Line, compose, headline
 from rag_pipeline.adapters.parsing.pdf_structure import bookmarks_of, flags_of, is_cut, refuse_bombs, refuse_circles, with_end
 from rag_pipeline.errors import EmptyDocumentError, ParseError, ParseLimitError
@@ -31,14 +32,15 @@ def parse(original: Original) -> Draft:
                 f"pdf: {len(document)} pages, more than parsing.max_pages ({most}); split it or raise the limit",
                 reason="limit_pages",
             )
-        found = [_read_page(document, number) for number in range(len(document))]
+        flags = flags_of(document, original.data)
+        found = [_read_page(document, number, flags) for number in range(len(document))]
         pages = [lines or [] for lines in found]
         is_damaged = None in found or is_cut(original.data)
         elements = compose(pages, bookmarks_of(document))
         if not elements:
             _refuse_empty(document, is_damaged=is_damaged)
         draft = _draft(document, pages, elements=elements)
-        draft.flags = flags_of(document, original.data) | ({Flag.PARTIAL} if is_damaged else set())
+        draft.flags = flags | ({Flag.PARTIAL} if is_damaged else set())
         return draft
 
 
@@ -54,14 +56,19 @@ def _open(data: bytes) -> Any:
     return pypdfium2.PdfDocument(mended)
 
 
-def _read_page(document: Any, number: int) -> list[Line] | None:
+def _read_page(document: Any, number: int, flags: set[Flag]) -> list[Line] | None:
     """Its lines; None for one broken page of a document that opens, as the others still count."""
     try:
         page = document[number]
     except pypdfium2.PdfiumError:
         return None
-    with closing(page), closing(page.get_textpage()) as text_page:
-        return list(_lines(text_page))
+    with closing(page):
+        if hidden := hidden_texts(page):
+            flags.add(Flag.HIDDEN_TEXT)
+            if not current_limits().keeps_hidden_text:
+                take_out(page, hidden)
+        with closing(page.get_textpage()) as text_page:
+            return list(_lines(text_page))
 
 
 def _lines(text_page: Any) -> Iterator[Line]:

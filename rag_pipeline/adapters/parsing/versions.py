@@ -26,6 +26,10 @@ PARSER_VERSIONS = {
     DocumentType.EMAIL: 2,
     DocumentType.CODE: 1,
 }
+HIDING_TYPES = frozenset(
+    {DocumentType.HTML, DocumentType.MARKDOWN, DocumentType.PDF, DocumentType.WORD, DocumentType.EMAIL, DocumentType.SLIDES}
+)
+"""Types whose parsers look for hidden text."""
 _BUILT_ON = {
     DocumentType.MARKDOWN: (DocumentType.HTML,),
     DocumentType.RST: (DocumentType.TEXT,),
@@ -35,10 +39,12 @@ _BUILT_ON = {
 }
 
 
-def fingerprint(document_type: DocumentType | None) -> str:
+def fingerprint(document_type: DocumentType | None, *, keeps_hidden_text: bool = False) -> str:
     """Digest of all that decides how the type is parsed; for None, how a type is told."""
     decides: dict[str, int] = {"detection": DETECTION_VERSION}
     if document_type is not None:
         used = (document_type, *_BUILT_ON.get(document_type, ()))
         decides |= {"cleaning": CLEANING_VERSION} | {name.value: PARSER_VERSIONS[name] for name in used}
+    if document_type in HIDING_TYPES and keeps_hidden_text:
+        decides["keeps_hidden_text"] = 1
     return sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()

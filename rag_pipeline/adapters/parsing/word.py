@@ -7,9 +7,11 @@ from typing import Any
 
 from rag_pipeline.adapters.parsing.document import Draft, Original, Outline, first_title, shorten
 from rag_pipeline.adapters.parsing.html import parse_markup
+from rag_pipeline.adapters.parsing.limits import current_limits
 from rag_pipeline.adapters.parsing.office_facts import read_facts
 from rag_pipeline.adapters.parsing.unstructured_library import load_partitioner
-from rag_pipeline.schema import Element, ElementKind
+from rag_pipeline.adapters.parsing.word_hidden import hidden_runs, take_out
+from rag_pipeline.schema import Element, ElementKind, Flag
 
 _HEADING_STYLE = re.compile(r"^heading (\d)$", re.I)
 _MAX_BOLD_HEADING_CHARACTERS = 120
@@ -27,11 +29,22 @@ def parse(original: Original) -> Draft:
     import docx
 
     partition = prepare()
-    found = partition(file=io.BytesIO(original.data), languages=["eng"], include_page_breaks=False)
-    document = docx.Document(io.BytesIO(original.data))
+    document, data = docx.Document(io.BytesIO(original.data)), original.data
+    hidden = hidden_runs(document)
+    if hidden and not current_limits().keeps_hidden_text:
+        take_out(hidden)
+        data = _saved(document)
+    found = partition(file=io.BytesIO(data), languages=["eng"], include_page_breaks=False)
     facts = read_facts(document.core_properties)
     elements = list(_elements(found, _styled_headings(document)))
-    return Draft(title=str(facts.pop("title", "")) or first_title(elements), elements=elements, metadata=facts)
+    title = str(facts.pop("title", "")) or first_title(elements)
+    return Draft(title=title, elements=elements, metadata=facts, flags={Flag.HIDDEN_TEXT} if hidden else set())
+
+
+def _saved(document: Any) -> bytes:
+    file = io.BytesIO()
+    document.save(file)
+    return file.getvalue()
 
 
 def _elements(found: list[Any], headings: dict[str, int]) -> Iterator[Element]:
