@@ -11,7 +11,7 @@ export DO_NOT_TRACK := 1
 SCRATCH := $(shell [ -w /dev/shm ] && echo /dev/shm || echo /tmp)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-deep histories fuzz lint format dev docs bench clean
+.PHONY: help install demo test test-deep histories fuzz lint audit sbom format dev docs bench clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,6 +48,15 @@ lint: install  ## style, types, arrows between rooms, generated pages
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate_settings.py --check
+
+audit: install  ## version floors, known vulnerabilities, weights that can run code
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt pip-audit
+	$(BIN)/python audit/audit.py
+
+sbom: install  ## dist/sbom.json: every installed package, as CycloneDX
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt cyclonedx-bom
+	mkdir -p dist
+	$(BIN)/cyclonedx-py environment --output-format JSON --output-file dist/sbom.json --pyproject pyproject.toml $(BIN)/python
 
 format: install  ## put the code in shape
 	$(BIN)/ruff check --fix .

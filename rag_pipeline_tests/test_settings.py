@@ -99,9 +99,13 @@ def test_secrets_come_from_the_environment_alone_and_are_not_shown(tmp_path: Pat
 
 
 def test_qdrant_url_of_the_environment_wins(tmp_path: Path) -> None:
-    settings = load(tmp_path, {"QDRANT_URL": "http://qdrant:6333"}, store={"kind": "server", "url": "http://localhost:6333"})
+    settings = load(
+        tmp_path,
+        {"QDRANT_URL": "https://qdrant:6333", "QDRANT_API_KEY": "key"},
+        store={"kind": "server", "url": "http://localhost:6333"},
+    )
     assert settings.store.kind == "server"
-    assert settings.store.url == "http://qdrant:6333"
+    assert settings.store.url == "https://qdrant:6333"
 
 
 def test_unusual_sizes_can_be_allowed(tmp_path: Path) -> None:
@@ -146,3 +150,42 @@ def test_every_setting_says_what_it_is_for() -> None:
         for value in vars(module).values():
             if isinstance(value, type) and hasattr(value, "model_fields"):
                 check(value)
+
+
+REMOTE_STORE = {"kind": "server", "url": "http://qdrant.example.org:6333"}
+KEY = {"QDRANT_API_KEY": "canary-secret"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "values", "remedy"),
+    [
+        (KEY, {"store": REMOTE_STORE}, "use https://"),
+        ({}, {"store": {**REMOTE_STORE, "url": "https://qdrant.example.org:6333"}}, "set QDRANT_API_KEY"),
+        (KEY, {"store": {**REMOTE_STORE, "url": "http://127.0.0.1.example.org:6333"}}, "use https://"),
+        (KEY, {"store": {**REMOTE_STORE, "url": "http://10.0.0.7:6333"}}, "use https://"),
+        ({}, {"embedding": {"endpoint": "http://models.example.org/v1"}}, "embedding.endpoint"),
+    ],
+)
+def test_what_would_cross_a_network_unprotected_is_refused(
+    tmp_path: Path, environment: dict[str, str], values: dict[str, Any], remedy: str
+) -> None:
+    message = refusal(tmp_path, environment, **values)
+    assert remedy in message
+    assert "allow_insecure: true" in message
+    assert "canary-secret" not in message
+    (section, given), *_ = values.items()
+    load(tmp_path, environment, **{section: {**given, "allow_insecure": True}})
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.9.1", "[::1]", "qdrant.localhost"])
+def test_this_machine_needs_no_protection(tmp_path: Path, host: str) -> None:
+    load(tmp_path, store={**REMOTE_STORE, "url": f"http://{host}:6333"}, embedding={"endpoint": f"http://{host}:8080/v1"})
+
+
+def test_protected_server_is_fine(tmp_path: Path) -> None:
+    load(tmp_path, KEY, store={**REMOTE_STORE, "url": "https://qdrant.example.org:6333"})
+
+
+def test_address_from_the_environment_is_looked_at_too(tmp_path: Path) -> None:
+    environment = {**KEY, "QDRANT_URL": "http://qdrant.example.org:6333"}
+    assert "use https://" in refusal(tmp_path, environment, store={"kind": "server", "url": "http://localhost:6333"})

@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_valid
 from rag_pipeline.errors import SettingsError
 from rag_pipeline.indexing.chunking.rules import ChunkingSettings
 from rag_pipeline.schema import ModelFacts
+from rag_pipeline.settings.exposure import exposed_endpoint, exposed_store
 from rag_pipeline.settings.parsing import ParsingSettings as ParsingSettings
 from rag_pipeline.settings.pii import PiiSettings
 from rag_pipeline.settings.release import ReleaseSettings
@@ -82,6 +83,9 @@ class EmbeddingSettings(Section):
     )
     endpoint_model: str | None = Field(default=None, description="The name that the served model answers to; default `model`.")
     timeout_s: float = Field(default=60, gt=0, description="Seconds for one request to the endpoint.")
+    allow_insecure: bool = Field(
+        default=False, description="Also an endpoint off this machine without TLS, for a network that nobody else reaches."
+    )
 
 
 class EdgeStoreSettings(Section):
@@ -101,6 +105,10 @@ class ServerStoreSettings(Section):
     timeout_s: float = Field(default=60, gt=0, description="Seconds for one request.")
     batch_points: int = Field(default=256, ge=1, description="Points in one request at most.")
     batch_mb: float = Field(default=16, gt=0, le=30, description="MiB of one request at most; servers refuse 32 and above.")
+    allow_insecure: bool = Field(
+        default=False,
+        description="Also a server off this machine without TLS or without a key, for a network that nobody else reaches.",
+    )
     write_consistency: Literal["weak", "medium", "strong"] = Field(
         default="medium", description="Write ordering on a replicated cluster."
     )
@@ -266,7 +274,19 @@ def load_settings(path: str | Path | None = None, environment: Mapping[str, str]
         raise SettingsError("\n".join(_problems(file, error))) from None
     settings._root = file.resolve().parent
     settings._secrets.update({name: SecretStr(environment[name]) for name in SECRET_NAMES if environment.get(name)})
+    _refuse_exposed(file, settings)
     return settings
+
+
+def _refuse_exposed(file: Path, settings: Settings) -> None:
+    """Raises SettingsError when texts or keys would cross a network unprotected."""
+    store, embedding = settings.store, settings.embedding
+    problems = list(exposed_endpoint(embedding.endpoint, allow_insecure=embedding.allow_insecure))
+    if store.kind == "server":
+        has_key = settings.secret("QDRANT_API_KEY") is not None
+        problems += exposed_store(store.url, has_key=has_key, allow_insecure=store.allow_insecure)
+    if problems:
+        raise SettingsError("\n".join(f"{file}: {problem}" for problem in problems))
 
 
 def check_model_fits(settings: Settings, facts: ModelFacts) -> None:

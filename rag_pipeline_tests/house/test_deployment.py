@@ -65,10 +65,24 @@ def test_compose_listens_on_this_machine_only() -> None:
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
+def test_compose_lets_nobody_reach_the_web_ui_but_through_its_proxy() -> None:
+    services = read("docker-compose.yml")["services"]
+    assert "ports" not in services["webserver"]
+    proxy = (ROOT / "deploy" / "Caddyfile").read_text(encoding="utf-8")
+    assert re.search(r"basic_auth \{\s+\{\$UI_USER\} \{\$UI_PASSWORD_HASH\}\s+\}\s+reverse_proxy webserver:3000", proxy)
+    assert services["proxy"]["environment"].keys() == {"UI_USER", "UI_PASSWORD_HASH"}
+
+
 def test_compose_has_no_default_for_a_secret_and_the_example_no_value() -> None:
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
     uses = {name: operator for name, operator in DASHES.findall(text)}
-    assert {name for name, operator in uses.items() if operator == ":?"} == {"DOCUMENTS", "POSTGRES_PASSWORD", "QDRANT_API_KEY"}
+    assert {name for name, operator in uses.items() if operator == ":?"} == {
+        "DOCUMENTS",
+        "POSTGRES_PASSWORD",
+        "QDRANT_API_KEY",
+        "UI_PASSWORD_HASH",
+        "UI_USER",
+    }
     lines = (ROOT / "deploy" / "env.example").read_text(encoding="utf-8").splitlines()
     assert {line.removesuffix("=") for line in lines if line and not line.startswith("#")} == set(uses)
 
