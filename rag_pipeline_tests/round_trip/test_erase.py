@@ -1,0 +1,141 @@
+"""Erasure: documents that are gone from answers and from every byte on disk, and stay gone."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rag_pipeline.adapters.byte_search import files_below, find_in_files, written_forms
+from rag_pipeline.operations.erase import (
+    choose_by_subject,
+    choose_documents,
+    complete_unfinished,
+    erase,
+    unfinished,
+)
+from rag_pipeline.project import Project
+from rag_pipeline_tests.fakes.parser import FakeParser
+from rag_pipeline_tests.projects import article, check, fill, index_once, open_project, uris, write_settings
+
+SENTINEL = "xyzzy-plugh-quux"
+TOPICS = ("apple", "pear", "quince", "plum", "cherry", "medlar")
+
+
+def secret(number: int) -> str:
+    return f"# Notes about {SENTINEL} {number}\n\nNobody but {SENTINEL} knows that number {number} of the list was born here.\n"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    found = write_settings(tmp_path / "project")
+    fill(found.parent / "docs", {f"{topic}.md": article(topic) for topic in TOPICS})
+    fill(found.parent / "docs", {f"secret-{number}.md": secret(number) for number in range(3)})
+    return found
+
+
+@pytest.fixture
+def project(file: Path) -> Iterator[Project]:
+    opened = open_project(file, parser=FakeParser())
+    yield opened
+    opened.close()
+
+
+def names(count: int = 3) -> list[str]:
+    return [f"secret-{number}.md" for number in range(count)]
+
+
+def places(project: Project, piece: str = SENTINEL) -> list[str]:
+    """Files below the state in which the piece stands; decoded where they are Parquet."""
+    found = find_in_files(files_below([project.settings.root / ".rag"]), written_forms([piece]))
+    return [str(path.relative_to(project.settings.root.resolve())) for path in found]
+
+
+def found_by_search(project: Project) -> set[str]:
+    hits = project.searcher().search(f"{SENTINEL} number list", limit=20)
+    return {uri for uri in uris(hit.payload for hit in hits) if "secret" in uri}
+
+
+def assert_gone(project: Project) -> None:
+    assert not found_by_search(project)
+    for record in project.ledger.collections(project.settings.alias):
+        assert SENTINEL not in str([point.payload for point in project.store.scroll(record.name)])
+    project.close()
+    assert not places(project)
+
+
+def test_an_erased_document_is_gone_from_answers_and_from_every_byte(project: Project) -> None:
+    index_once(project)
+    assert len(found_by_search(project)) == 3
+    assert places(project)
+    done = erase(project, choose_documents(project, names()))
+    assert (len(done.documents), done.proof.findings, done.notes) == (3, [], [])
+    assert done.proof.pieces >= 6
+    assert done.points >= 3
+    assert_gone(project)
+    assert check(project).findings == []
+    scan, report = index_once(project)
+    assert (scan.counts.excluded, scan.counts.new, report.embedded) == (3, 0, 0)
+    assert_gone(project)
+    assert not unfinished(project)
+
+
+def test_others_stay_as_they_were(project: Project) -> None:
+    index_once(project)
+    erase(project, choose_documents(project, names()))
+    hits = project.searcher().search("quince part 1", limit=5)
+    assert "quince.md" in str(uris(hit.payload for hit in hits))
+    assert project.ledger.count_documents() == len(TOPICS)
+
+
+def test_equal_copies_go_with_it_and_come_back_under_no_name(project: Project) -> None:
+    docs = project.settings.root / "docs"
+    shutil.copy(docs / "secret-0.md", docs / "copy.md")
+    index_once(project)
+    chosen = choose_documents(project, ["secret-0.md", "never-there.md"])
+    assert (len(chosen.ids), chosen.copies, chosen.unknown) == (2, 1, ("never-there.md",))
+    erase(project, choose_documents(project, names()))
+    (docs / "secret-0.md").rename(docs / "other-name.md")
+    (docs / "secret-1.md").write_text(secret(1) + "and a line more")
+    index_once(project)
+    assert_gone(project)
+
+
+def test_a_person_is_found_in_whatever_writing_and_kept_nowhere(project: Project) -> None:
+    docs = project.settings.root / "docs"
+    (docs / "letter.md").write_text("# A letter\n\nIt was\nXyZZy-PLUGH-quux, who wrote it in the end.\n")
+    index_once(project)
+    chosen = choose_by_subject(project, "XYZZY-plugh-QUUX", "")
+    assert len(chosen.ids) == 4
+    assert erase(project, chosen).is_proven
+    assert_gone(project)
+    assert not places(project, "who wrote it in the end")
+
+
+def test_an_artifact_folder_that_was_restored_brings_nothing_back(project: Project) -> None:
+    index_once(project)
+    artifacts = project.settings.root / ".rag" / "artifacts"
+    shutil.copytree(artifacts, project.settings.root / "backup")
+    erase(project, choose_documents(project, names()))
+    shutil.rmtree(artifacts)
+    shutil.copytree(project.settings.root / "backup", artifacts)
+    index_once(project)
+    assert not found_by_search(project)
+    again = erase(project, choose_documents(project, names()))
+    assert again.is_proven
+    assert_gone(project)
+
+
+def test_what_is_left_somewhere_is_found_and_the_erasure_not_called_done(project: Project) -> None:
+    index_once(project)
+    stray = project.settings.root / ".rag" / "export.txt"
+    stray.write_bytes(secret(1).encode("utf-16-le"))
+    done = erase(project, choose_documents(project, names()))
+    assert [line for line in done.proof.findings if "export.txt" in line]
+    assert SENTINEL not in str(done)
+    assert unfinished(project)
+    stray.unlink()
+    completed = complete_unfinished(project)
+    assert completed is not None
+    assert completed.is_proven
+    assert complete_unfinished(project) is None
