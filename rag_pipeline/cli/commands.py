@@ -35,6 +35,7 @@ def index(frame: Frame, approve_deletes: bool, compare_all: bool) -> int:
     started = time.perf_counter()
     project = frame.project()
     project.ledger  # noqa: B018 - a state that does not fit is a settings error, not a failed run
+    _complete_erasures(project)
     done = run_index(project, approve_deletes=approve_deletes, compare_all=compare_all)
     values = {**index_values(done.parts, project.ledger, seconds=time.perf_counter() - started), "run_id": done.run_id}
     if frame.is_json:
@@ -51,6 +52,18 @@ def index(frame: Frame, approve_deletes: bool, compare_all: bool) -> int:
     if quarantined:
         say(f"warning: {quarantined} documents are in quarantine; see rag quarantine list")
     return FINE
+
+
+def _complete_erasures(project: Any) -> None:
+    """What an erasure was cut off from comes before anything new is indexed."""
+    from rag_pipeline.operations.erase import complete_unfinished
+
+    try:
+        done = complete_unfinished(project)
+    finally:
+        project.close()
+    if done is not None:
+        say("an erasure that was cut off is complete" if done.is_proven else "warning: an erasure is not proven; run rag erase")
 
 
 @main.command()

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rag_pipeline.adapters.byte_search import delete_logs_below, delete_rows_below, written_forms
+from rag_pipeline.adapters.masking import KEY_NAME
 from rag_pipeline.errors import RagPipelineError
+from rag_pipeline.guardrails.pii.subjects import subject_digest
 from rag_pipeline.indexing.blocking import Blocked, read_blocked
 from rag_pipeline.indexing.erased_text import Subject, all_text, names_of, pieces_of, strings_in, without_common
 from rag_pipeline.indexing.identity import content_digest, document_id, text_digest
@@ -69,9 +71,15 @@ def choose_documents(project: Project, names: Collection[str]) -> Chosen:
     return _with_copies(project, found, tuple(unknown))
 
 
-def choose_by_subject(project: Project, subject: str, digest: str) -> Chosen:
-    """Documents whose stored text, title, metadata, path or address holds the value, or that had it masked (by its digest)."""
+def choose_by_subject(project: Project, subject: str) -> Chosen | None:
+    """Documents whose stored text, title, metadata, path or address holds the value, or that had it masked; None if too short.
+
+    A masked value is known by its keyed digest alone. The value itself is neither stored nor logged.
+    """
     wanted = Subject(subject)
+    if not wanted.is_usable:
+        return None
+    digest = subject_digest(subject, (project.settings.secret(KEY_NAME) or "").encode())
     found = {
         row.document_id for row in _stored(project) if wanted.stands_in(all_text(row)) or (digest and digest in row.subjects)
     }

@@ -19,6 +19,7 @@ import numpy as np
 
 from rag_pipeline.errors import ReleaseBlockedError
 from rag_pipeline.indexing.identity import space_fingerprint
+from rag_pipeline.operations.erase import choose_documents, erase
 from rag_pipeline.operations.progress import SILENT
 from rag_pipeline.operations.reindex import reindex
 from rag_pipeline.operations.release import release, roll_back
@@ -135,6 +136,7 @@ OPERATIONS: Mapping[str, Callable[[Project], object]] = {
     "release": lambda project: release(project, approve=False, by="test", progress=SILENT),
     "roll_back": lambda project: roll_back(project, reason="worse answers", by="test", progress=SILENT),
     "retain": retain,
+    "erase": lambda project: erase(project, choose_documents(project, [f"secret-{number}.md" for number in range(3)])),
 }
 
 

@@ -2,21 +2,22 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from rag_pipeline.adapters.byte_search import files_below, find_in_files, written_forms
-from rag_pipeline.operations.erase import (
-    choose_by_subject,
-    choose_documents,
-    complete_unfinished,
-    erase,
-    unfinished,
-)
+from rag_pipeline.guardrails.pii.subjects import subject_digest
+from rag_pipeline.operations.erase import choose_by_subject, choose_documents, complete_unfinished, erase, unfinished
+from rag_pipeline.operations.progress import SILENT
+from rag_pipeline.operations.reindex import reindex
+from rag_pipeline.operations.release import release, roll_back
 from rag_pipeline.project import Project
 from rag_pipeline_tests.fakes.parser import FakeParser
 from rag_pipeline_tests.projects import article, check, fill, index_once, open_project, uris, write_settings
+from rag_pipeline_tests.round_trip.dying_run import KILLED, Kill, run
 
 SENTINEL = "xyzzy-plugh-quux"
 TOPICS = ("apple", "pear", "quince", "plum", "cherry", "medlar")
@@ -105,7 +106,9 @@ def test_a_person_is_found_in_whatever_writing_and_kept_nowhere(project: Project
     docs = project.settings.root / "docs"
     (docs / "letter.md").write_text("# A letter\n\nIt was\nXyZZy-PLUGH-quux, who wrote it in the end.\n")
     index_once(project)
-    chosen = choose_by_subject(project, "XYZZY-plugh-QUUX", "")
+    chosen = choose_by_subject(project, "XYZZY-plugh-QUUX")
+    assert chosen is not None
+    assert choose_by_subject(project, " x.") is None
     assert len(chosen.ids) == 4
     assert erase(project, chosen).is_proven
     assert_gone(project)
@@ -139,3 +142,71 @@ def test_what_is_left_somewhere_is_found_and_the_erasure_not_called_done(project
     assert completed is not None
     assert completed.is_proven
     assert complete_unfinished(project) is None
+
+
+def test_masked_values_are_found_by_their_digest(project: Project) -> None:
+    index_once(project)
+    stored = project.artifacts.documents(project.artifacts.names("documents")[0])
+    for bucket in project.buckets:
+        rows = [
+            replace(row, subjects=(subject_digest("900101-1234568", b"key"),)) if "secret-1" in row.document.title else row
+            for row in stored.read(bucket)
+        ]
+        stored.replace(bucket, rows)
+    project.settings._secrets["RAG_PII_KEY"] = SecretStr("key")
+    marked = [row.document_id for bucket in project.buckets for row in stored.read(bucket) if row.subjects]
+    chosen = choose_by_subject(project, "900101 1234568")
+    assert chosen is not None
+    assert chosen.ids == frozenset(marked)
+
+
+@pytest.mark.parametrize(
+    "kill",
+    [
+        Kill("ledger.forget_mentions"),
+        Kill("ledger.commit_scan"),
+        Kill("store.purge", moment="after"),
+        Kill("artifacts.chunks", call=2),
+        Kill("ledger.compact"),
+    ],
+    ids=str,
+)
+def test_an_erasure_killed_anywhere_is_completed_by_the_next_run(file: Path, kill: Kill, tmp_path: Path) -> None:
+    project = open_project(file, parser=FakeParser())
+    index_once(project)
+    project.close()
+    assert run(file, tmp_path / "log", kill, operation="erase") == KILLED
+    project = open_project(file, parser=FakeParser())
+    try:
+        assert unfinished(project)
+        assert not found_by_search(project) or kill.place.startswith("ledger")
+        done = complete_unfinished(project)
+        assert done is not None
+        assert (done.proof.findings, done.notes) == ([], [])
+        assert_gone(project)
+        index_once(project)
+        assert_gone(project)
+        assert check(project).findings == []
+    finally:
+        project.close()
+
+
+def test_neither_a_candidate_under_way_nor_a_rollback_brings_it_back(file: Path) -> None:
+    project = open_project(file, parser=FakeParser())
+    index_once(project)
+    project.close()
+    write_settings(file.parent, embedding={"document_prompt": "passage: "}, release={"min_free_gb": 0})
+    project = open_project(file, parser=FakeParser())
+    try:
+        reindex(project, project.buckets[:2], progress=SILENT)
+        assert len(project.ledger.collections(project.settings.alias)) == 2
+        done = erase(project, choose_documents(project, names()))
+        assert (done.proof.findings, len(done.collections)) == ([], 2)
+        assert_gone(project)
+        reindex(project, project.buckets, progress=SILENT)
+        release(project, approve=True, by="test", progress=SILENT)
+        assert_gone(project)
+        roll_back(project, reason="worse", by="test", progress=SILENT)
+        assert_gone(project)
+    finally:
+        project.close()
