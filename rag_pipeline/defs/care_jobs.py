@@ -1,8 +1,9 @@
-"""Jobs that fill no asset: go back, check everything, drop what is past its grace time."""
+"""Jobs that fill no asset: go back, check everything, drop what is past its grace time, erase."""
 
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from rag_pipeline.defs.jobs import COLLECTION_TAG
 from rag_pipeline.defs.progress import LogProgress
@@ -10,13 +11,14 @@ from rag_pipeline.defs.release_assets import LIVE, live_metadata
 from rag_pipeline.defs.translation import translated
 from rag_pipeline.indexing.reports import release_values
 from rag_pipeline.indexing.status import count_documents
+from rag_pipeline.operations.erase import choose_documents, complete_unfinished, erase
 from rag_pipeline.operations.gate import check_whole
 from rag_pipeline.operations.release import roll_back
 from rag_pipeline.operations.retention import retain
 from rag_pipeline.ports import Progress
 from rag_pipeline.project import Project
 
-ROLLBACK_JOB, FSCK_JOB, RETENTION_JOB = "rollback", "fsck", "retention"
+ROLLBACK_JOB, FSCK_JOB, RETENTION_JOB, ERASE_JOB = "rollback", "fsck", "retention", "erase"
 SHOWN_FINDINGS = 20
 
 
@@ -103,3 +105,42 @@ def make_retention_job(project: Project) -> Any:
         drop_expired_collections()
 
     return retention
+
+
+class EraseConfig(dg.Config):
+    """Which documents go. Ids alone: a run keeps its config."""
+
+    document_ids: list[str] = Field(default_factory=list)
+
+
+def make_erase_job(project: Project) -> Any:
+    """The job ``erase``; fails where the proof finds something."""
+
+    @dg.op(description="Erases documents and equal copies for good, completes what was cut off, and proves that nothing is left.")
+    def erase_documents(context: dg.OpExecutionContext, config: EraseConfig) -> None:
+        try:
+            with translated():
+                chosen = choose_documents(project, config.document_ids)
+                if chosen.unknown or not chosen.ids:
+                    done = complete_unfinished(project) if not config.document_ids else None
+                else:
+                    done = erase(project, chosen)
+        finally:
+            project.close()
+        if done is None:
+            raise dg.Failure(description="no document has one of these ids; see the payload of a hit", allow_retries=False)
+        context.log.info(f"{len(done.documents)} documents erased, {done.proof.files} files looked through")
+        if not done.is_proven:
+            text = "not proven gone; rag erase completes it\n" + "\n".join(done.proof.findings[:SHOWN_FINDINGS])
+            raise dg.Failure(description=text, allow_retries=False)
+
+    @dg.job(
+        name=ERASE_JOB,
+        executor_def=dg.in_process_executor,
+        tags={COLLECTION_TAG: project.settings.alias},
+        description="Erases documents for good. Takes ids, never text.",
+    )
+    def erasing() -> None:
+        erase_documents()
+
+    return erasing

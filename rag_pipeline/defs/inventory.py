@@ -3,7 +3,7 @@
 import dagster as dg
 
 from rag_pipeline.defs.assets import make_assets
-from rag_pipeline.defs.care_jobs import make_fsck_job, make_retention_job, make_rollback_job
+from rag_pipeline.defs.care_jobs import make_erase_job, make_fsck_job, make_retention_job, make_rollback_job
 from rag_pipeline.defs.checks import make_checks
 from rag_pipeline.defs.jobs import make_freshness_job, make_index_job, make_reindex_job, make_release_job
 from rag_pipeline.defs.release_assets import make_gate
@@ -23,6 +23,7 @@ def make_definitions(project: Project, *, show: Progress | None = None) -> dg.De
         make_rollback_job(project, show),
         make_fsck_job(project, show),
         make_retention_job(project),
+        make_erase_job(project),
         make_freshness_job(),
     ]
     by_name = {job.name: job for job in jobs}

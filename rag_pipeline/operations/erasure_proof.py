@@ -15,6 +15,7 @@ SEARCHED_PIECES = 50
 OUTSIDE = (
     "the files in the sources themselves, and links or copies of them elsewhere",
     "backups and snapshots of state, store or ledger that somebody made",
+    "bytes at a state's URL, Dagster's records in a database server, and a database server's own log",
     "answers, exports and logs that left this machine, and free space of the disk",
 )
 

@@ -295,6 +295,15 @@ def test_the_fsck_job_is_clean_or_fails_with_the_findings(index: Index, instance
     assert lost.id in cause(result, "check_everything")
 
 
+def test_the_erase_job_takes_ids_and_refuses_others(index: Index, instance: dg.DagsterInstance) -> None:
+    project = index.project
+    one = next(iter(project.ledger.documents().values()))
+    assert not run(project, instance, "erase", ops={"erase_documents": {"config": {"document_ids": ["0" * 32]}}}).success
+    assert run(project, instance, "erase", ops={"erase_documents": {"config": {"document_ids": [one.document_id]}}}).success
+    assert one.document_id not in project.ledger.documents()
+    assert not [point for point in project.store.scroll(index.first) if point.payload["document_id"] == one.document_id]
+
+
 @pytest.mark.deep
 def test_the_retention_job_drops_what_is_past_its_grace_time(built: Index, instance: dg.DagsterInstance) -> None:
     project = built.project

@@ -19,7 +19,7 @@ import numpy as np
 
 from rag_pipeline.errors import ReleaseBlockedError
 from rag_pipeline.indexing.identity import space_fingerprint
-from rag_pipeline.operations.erase import choose_documents, erase
+from rag_pipeline.operations.erase import choose_by_subject, choose_documents, erase
 from rag_pipeline.operations.progress import SILENT
 from rag_pipeline.operations.reindex import reindex
 from rag_pipeline.operations.release import release, roll_back
@@ -130,6 +130,13 @@ def part_of(project: Project, name: str) -> Any:
     return {"document_artifact": parts.documents, "chunk_artifact": chunks, "vector_artifact": parts.vectors}[name]
 
 
+def erase_person(project: Project) -> None:
+    """Everything of the person of ``test_erase.py``."""
+    chosen = choose_by_subject(project, "xyzzy-plugh-quux")
+    assert chosen is not None
+    erase(project, chosen)
+
+
 OPERATIONS: Mapping[str, Callable[[Project], object]] = {
     "index": index_once,
     "reindex": lambda project: reindex(project, project.buckets, progress=SILENT),
@@ -137,6 +144,7 @@ OPERATIONS: Mapping[str, Callable[[Project], object]] = {
     "roll_back": lambda project: roll_back(project, reason="worse answers", by="test", progress=SILENT),
     "retain": retain,
     "erase": lambda project: erase(project, choose_documents(project, [f"secret-{number}.md" for number in range(3)])),
+    "erase_subject": erase_person,
 }
 
 

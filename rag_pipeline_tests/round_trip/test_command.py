@@ -179,3 +179,22 @@ def test_fsck_finds_and_repairs_lost_points(rag: Rag) -> None:
     repaired = rag("fsck", "--repair", "--json")
     assert repaired.returncode == 0, repaired.stderr
     assert json.loads(repaired.stdout)["findings"] == []
+
+
+def test_erase_takes_a_document_out_of_every_file_and_says_so(rag: Rag, tmp_path: Path) -> None:
+    write_settings(tmp_path)
+    fill(tmp_path / "docs", {"garden.md": article("garden"), "person.md": "# Zebulon Quatermass\n\nWas here on a Tuesday.\n"})
+    mine = Rag(tmp_path)
+    assert mine("index").returncode == 0
+    assert mine("erase").returncode == 2
+    assert mine("erase", "--document", "nobody.md", "--yes").returncode == 2
+    assert mine("erase", "--subject", "zq", "--yes").returncode == 2
+    assert len(mine.json("erase", "--subject", "ZEBULON quatermass", "--dry-run")["documents"]) == 1
+    done = mine("erase", "--document", "person.md", "--yes", "--json")
+    assert done.returncode == 0, done.stderr
+    values = json.loads(done.stdout)
+    assert (values["proven"], len(values["documents"]), values["findings"]) == (True, 1, [])
+    assert "Quatermass" not in done.stdout + done.stderr
+    assert mine.json("index")["documents"]["excluded"] == 1
+    left = [file for file in (tmp_path / ".rag").rglob("*") if file.is_file() and b"Quatermass" in file.read_bytes()]
+    assert left == []

@@ -210,3 +210,41 @@ def test_neither_a_candidate_under_way_nor_a_rollback_brings_it_back(file: Path)
         assert_gone(project)
     finally:
         project.close()
+
+
+@pytest.mark.deep
+def test_twenty_documents_of_a_person_stay_gone_whatever_happens(tmp_path: Path) -> None:
+    """P20: killed at four places in a row, a candidate under way, a restore of artifacts, the files still there."""
+    file = write_settings(tmp_path / "project")
+    docs = file.parent / "docs"
+    fill(docs, {f"{topic}.md": article(topic) for topic in TOPICS})
+    fill(docs, {f"secret-{number}.md": secret(number) for number in range(20)})
+    project = open_project(file, parser=FakeParser())
+    index_once(project)
+    project.close()
+    write_settings(file.parent, embedding={"document_prompt": "passage: "}, release={"min_free_gb": 0})
+    project = open_project(file, parser=FakeParser())
+    reindex(project, project.buckets[:2], progress=SILENT)
+    project.close()
+    shutil.copytree(file.parent / ".rag" / "artifacts", tmp_path / "backup")
+    for kill in ("ledger.forget_mentions", "store.purge", "artifacts.chunks", "ledger.compact"):
+        assert run(file, tmp_path / "log", Kill(kill), operation="erase_subject") == KILLED
+    project = open_project(file, parser=FakeParser())
+    try:
+        done = complete_unfinished(project)
+        assert done is not None
+        assert (done.proof.findings, len(done.documents)) == ([], 20)
+        assert_gone(project)
+        reindex(project, project.buckets, progress=SILENT)
+        release(project, approve=True, by="test", progress=SILENT)
+        roll_back(project, reason="worse", by="test", progress=SILENT)
+        index_once(project)
+        assert_gone(project)
+        shutil.copytree(tmp_path / "backup", file.parent / ".rag" / "artifacts", dirs_exist_ok=True)
+        index_once(project)
+        assert not found_by_search(project)
+        assert erase(project, choose_documents(project, names(20))).is_proven
+        assert_gone(project)
+        assert project.ledger.count_documents() == len(TOPICS)
+    finally:
+        project.close()
