@@ -8,6 +8,7 @@ from typing import Any
 
 from rag_pipeline.adapters.byte_search import files_below, find_in_files, written_forms
 from rag_pipeline.indexing.blocking import Blocked
+from rag_pipeline.indexing.identity import text_digest
 from rag_pipeline.project import Project
 from rag_pipeline.settings import ServerStoreSettings
 
@@ -90,6 +91,21 @@ def _look_in_artifacts(project: Project, blocked: Blocked, proof: Proof) -> None
         left = sum(blocked.holds(document, content) for content, document in keys)
         if left:
             proof.findings.append(f"artifacts, bucket {bucket}: {left} rows of erased documents")
+    _look_in_vectors(project, proof)
+
+
+def _look_in_vectors(project: Project, proof: Proof) -> None:
+    """Vectors are as good as their text: there must be none that no document's chunk has."""
+    artifacts, held, needed = project.artifacts, set[bytes](), set[bytes]()
+    for name in artifacts.names("embeddings"):
+        for bucket in artifacts.vectors(name).buckets():
+            held |= artifacts.vectors(name).digests(bucket)
+    for name in artifacts.names("chunks"):
+        for bucket in project.buckets:
+            rows = artifacts.chunks(name).read(bucket)
+            needed |= {text_digest(chunk.embedded_text) for row in rows for chunk in row.chunks}
+    if held - needed:
+        proof.findings.append(f"artifacts: {len(held - needed)} vectors of no document")
 
 
 def _look_in_files(project: Project, blocked: Blocked, pieces: Sequence[str], folders: list[Path], proof: Proof) -> None:

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from rag_pipeline.adapters.byte_search import files_below, find_in_files, written_forms
 from rag_pipeline.guardrails.pii.subjects import subject_digest
+from rag_pipeline.indexing.erased_text import all_text
 from rag_pipeline.operations.erase import choose_by_subject, choose_documents, complete_unfinished, erase, unfinished
 from rag_pipeline.operations.progress import SILENT
 from rag_pipeline.operations.reindex import reindex
@@ -149,12 +150,13 @@ def test_masked_values_are_found_by_their_digest(project: Project) -> None:
     stored = project.artifacts.documents(project.artifacts.names("documents")[0])
     for bucket in project.buckets:
         rows = [
-            replace(row, subjects=(subject_digest("900101-1234568", b"key"),)) if "secret-1" in row.document.title else row
+            replace(row, subjects=(subject_digest("900101-1234568", b"key"),)) if f"{SENTINEL} 1" in all_text(row) else row
             for row in stored.read(bucket)
         ]
         stored.replace(bucket, rows)
     project.settings._secrets["RAG_PII_KEY"] = SecretStr("key")
     marked = [row.document_id for bucket in project.buckets for row in stored.read(bucket) if row.subjects]
+    assert len(marked) == 1
     chosen = choose_by_subject(project, "900101 1234568")
     assert chosen is not None
     assert chosen.ids == frozenset(marked)
