@@ -89,9 +89,9 @@ def choose_by_subject(project: Project, subject: str) -> Chosen | None:
 
 
 def unfinished(project: Project) -> list[str]:
-    """Erasures that were begun and not proven."""
+    """Erasures that were begun and not carried out, or that left something which is in our hands."""
     names = dict.fromkeys(block.erasure for block in project.ledger.blocks())
-    return [name for name in names if not project.ledger.report(name).get(REPORT_PART, {}).get("proven")]
+    return [name for name in names if not project.ledger.report(name).get(REPORT_PART, {}).get("settled")]
 
 
 def erase(project: Project, chosen: Chosen) -> Erasure:
@@ -127,9 +127,15 @@ def _complete(project: Project, names: Collection[str]) -> Erasure:
     _bring_in_step(project, erasure)
     project.ledger.compact()
     erasure.proof = prove_absence(project, blocked, pieces, [records_folder(project)])
+    is_settled = erasure.is_proven  # what a server keeps in its files is no reason to begin again at every index run
     erasure.proof.findings += [f"{name}: the store does not say when deleted bytes are gone" for name in erasure.proof.unpurged]
     for name in names:
-        values = {"proven": erasure.is_proven, "at_ns": project.clock.now_ns(), "documents": len(erasure.documents)}
+        values = {
+            "settled": is_settled,
+            "proven": erasure.is_proven,
+            "at_ns": project.clock.now_ns(),
+            "documents": len(erasure.documents),
+        }
         project.ledger.put_report(name, REPORT_PART, values)
     return erasure
 
