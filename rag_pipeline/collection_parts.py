@@ -44,6 +44,7 @@ class SharedParts:
     models: Models
     buckets: list[str]
     batch_tokens: int
+    keeps_last_good: bool = True
 
 
 class CollectionParts:
@@ -80,7 +81,7 @@ class CollectionParts:
         return Build(
             ledger=shared.ledger,
             collection=self.record.name,
-            spec_fingerprint=spec_fingerprint(self.spec),
+            spec_fingerprint=spec_fingerprint(self.spec) + ("" if shared.keeps_last_good else " without last good versions"),
             documents=self._document_stage(),
             chunks=self._chunk_stage(),
             vectors=self._vector_stage(),
@@ -138,6 +139,7 @@ class CollectionParts:
             parsing=self.spec.parsing,
             masking=self.spec.masking,
             others=[shared.artifacts.documents(name) for name in self._others("documents", parsing_digest(self.spec))],
+            keeps_last_good=shared.keeps_last_good,
         )
 
     def _chunk_stage(self) -> ChunkStage:

@@ -345,7 +345,7 @@ class Ledger(Protocol):
         """The summary of the newest scan."""
 
     def quarantine(self, *, bucket: str | None = None) -> list[QuarantineEntry]:
-        """Entries whose document still has the content that failed."""
+        """An entry for each document that still has a content that failed; equal bad documents are each named."""
 
     def add_quarantine(self, entries: Sequence[QuarantineEntry]) -> None:
         """Adds or counts up entries."""

@@ -186,6 +186,7 @@ class Project:
             models=self.models,
             buckets=self.buckets,
             batch_tokens=self.settings.embedding.batch_tokens,
+            keeps_last_good=self.settings.quarantine.keep_last_good,
         )
         return CollectionParts(shared, record, spec or spec_from_values(record.spec))
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, delete, exists, func, insert, select, update
 
 from rag_pipeline.adapters import ledger_tables as tables
 from rag_pipeline.adapters.sql_blocks import delete_mentions, insert_blocks, read_blocks
@@ -16,6 +16,7 @@ from rag_pipeline.adapters.sql_database import SqlDatabase
 from rag_pipeline.adapters.sql_errors import SYSTEM
 from rag_pipeline.adapters.writer_locks import WriterFence, locked_database, locked_file
 from rag_pipeline.errors import BackendRejectedError, SettingsError
+from rag_pipeline.indexing.quarantine import entry_for
 from rag_pipeline.schema import (
     Block,
     BucketState,
@@ -89,6 +90,7 @@ class SqlLedger:
             connection.execute(self._database.upsert(tables.scans), {"generation": generation, "summary": _json(summary)})
             if upserts or deletes:
                 connection.execute(_DELETE_OUTLIVED_QUARANTINE)
+                _hand_over_quarantine(connection)
             connection.execute(delete(tables.scans).where(tables.scans.c.generation <= generation - _KEPT_SCANS))
 
     # --- documents ---
@@ -123,19 +125,19 @@ class SqlLedger:
     # --- quarantine ---
 
     def quarantine(self, *, bucket: str | None = None) -> list[QuarantineEntry]:
-        """Entries whose content some present document has, of this bucket where one is named; ordered by source and path."""
-        entry, document = tables.quarantine.c, tables.documents.c
-        is_present = [document.content_hash == entry.content_hash]
-        if bucket is not None:
-            is_present.append(document.bucket == bucket)
-        query = (
-            select(tables.quarantine)
-            .where(exists().where(*is_present))
-            .order_by(entry.source, entry.path, entry.parser_fingerprint)
+        """One entry for each present document whose content failed, ordered by source and path."""
+        document = tables.documents.c
+        named = [getattr(document, name).label(f"of_{name}") for name in _OWN]
+        query = select(tables.quarantine, *named).join(
+            tables.documents, document.content_hash == tables.quarantine.c.content_hash
         )
+        if bucket is not None:
+            query = query.where(document.bucket == bucket)
+        query = query.order_by(document.source, document.path, tables.quarantine.c.parser_fingerprint)
         with self._database.reading() as connection:
             rows = connection.execute(query).mappings().fetchall()
-        return [QuarantineEntry(**{**row, "type": DocumentType(row["type"]) if row["type"] else None}) for row in rows]
+        found = (entry_for(_entry(row), **{name: row[f"of_{name}"] for name in _OWN}) for row in rows)
+        return [entry for entry in found if entry is not None]
 
     def add_quarantine(self, entries: Sequence[QuarantineEntry]) -> None:
         """An entry that is there already counts up its attempts and takes the newest facts."""
@@ -251,6 +253,35 @@ _DELETE_OUTLIVED_QUARANTINE = delete(tables.quarantine).where(
     ~exists().where(tables.documents.c.content_hash == tables.quarantine.c.content_hash)
 )
 """Entries of contents that no document has: what was deleted leaves no path or detail behind."""
+_ORPHANED_QUARANTINE = select(tables.quarantine).where(
+    ~exists().where(
+        tables.documents.c.document_id == tables.quarantine.c.document_id,
+        tables.documents.c.content_hash == tables.quarantine.c.content_hash,
+    )
+)
+_OWN = ("document_id", "source", "path", "generation")
+"""What an entry says of its document, not of its content."""
+
+
+def _hand_over_quarantine(connection: Connection) -> None:
+    """Names a document that is there in entries whose own is gone or mended, and drops those that hold for none."""
+    known, document = tables.quarantine.c, tables.documents.c
+    for row in connection.execute(_ORPHANED_QUARANTINE).mappings().fetchall():
+        entry = _entry(row)
+        others = select(*(getattr(document, name) for name in _OWN)).where(document.content_hash == entry.content_hash)
+        heirs = (entry_for(entry, **other) for other in connection.execute(others.order_by(document.path)).mappings())
+        heir = next((found for found in heirs if found is not None), None)
+        own = (known.content_hash == entry.content_hash, known.parser_fingerprint == entry.parser_fingerprint)
+        if heir is None:
+            connection.execute(delete(tables.quarantine).where(*own))
+        else:
+            values = {name: getattr(heir, name) for name in _OWN}
+            connection.execute(update(tables.quarantine).where(*own).values(**values))
+
+
+def _entry(row: RowMapping) -> QuarantineEntry:
+    values = {column.name: row[column.name] for column in tables.quarantine.columns}
+    return QuarantineEntry(**{**values, "type": DocumentType(row["type"]) if row["type"] else None})
 
 
 def _changed_ns(connection: Connection, name: str, state: str) -> int:

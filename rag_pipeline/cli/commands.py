@@ -181,44 +181,6 @@ def _repair(frame: Frame, report: Any) -> None:
         say(f"error: {done.cause}")
 
 
-@main.group(invoke_without_command=True)
-@click.pass_context
-def quarantine(context: click.Context) -> None:
-    """Documents that could not be indexed."""
-    if context.invoked_subcommand is None:
-        context.invoke(quarantine_list)
-
-
-@quarantine.command("list")
-@shared_options
-def quarantine_list(frame: Frame) -> int:
-    """Every document in quarantine, with its reason."""
-    entries = [tables.quarantine_values(entry) for entry in frame.project().ledger.quarantine()]
-    if frame.is_json:
-        frame.answer(entries)
-    else:
-        tables.show_quarantine(frame.console, entries)
-    return FINE
-
-
-@quarantine.command("retry")
-@click.argument("path", required=False)
-@shared_options
-def quarantine_retry(frame: Frame, path: str | None) -> int:
-    """Forget failures, of PATH or of all, so that the next rag index tries again."""
-    ledger = frame.project().ledger
-    entries = [entry for entry in ledger.quarantine() if path in (None, entry.path)]
-    if path is not None and not entries:
-        say(f"wrong use: '{path}' is not in quarantine; see rag quarantine list")
-        return WRONG_USE
-    ledger.remove_quarantine([(entry.content_hash, entry.parser_fingerprint) for entry in entries])
-    if frame.is_json:
-        frame.answer({"forgotten": len(entries)})
-    else:
-        frame.console.print(f"{len(entries)} failures forgotten; rag index tries these documents again")
-    return FINE
-
-
 @main.command()
 @shared_options
 def doctor(frame: Frame) -> int:

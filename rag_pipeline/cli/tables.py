@@ -55,6 +55,7 @@ def hit_values(hit: Hit) -> dict[str, Any]:
         "uri": payload.get("uri"),
         "uris": payload.get("uris") or [payload.get("uri")],
         "flags": payload.get("flags") or [],
+        "stale": bool(payload.get("stale")),
         "page": payload.get("page"),
         "heading": " > ".join(payload.get("heading_path") or []) or payload.get("title") or None,
         "text": payload.get("text"),
@@ -74,6 +75,8 @@ def show_hits(console: Console, hits: Sequence[Hit]) -> None:
         for uri in values["uris"]:
             if uri != values["uri"]:
                 console.print(f"   [dim]also at {escape(str(uri))}[/dim]")
+        if values["stale"]:
+            console.print("   [yellow]an older version: the newest one is in quarantine[/yellow]")
         if values["flags"]:
             console.print(f"   [yellow]{', '.join(values['flags'])}[/yellow]")
         if values["heading"]:
@@ -160,6 +163,9 @@ def show_fsck(console: Console, values: Mapping[str, Any]) -> None:
     console.print(f"{len(findings)} findings; {compared}; rag fsck --repair reconciles")
 
 
+QUARANTINE_COLUMNS = ("path", "source", "document_id", "reason", "detail", "type", "content_hash", "attempts", "generation")
+
+
 def quarantine_values(entry: QuarantineEntry) -> dict[str, Any]:
     """One row of ``rag quarantine list --json``."""
     return {
@@ -182,7 +188,7 @@ def show_quarantine(console: Console, entries: Sequence[Mapping[str, Any]]) -> N
         return
     rows = [(e["source"], e["path"], e["reason"], e["detail"]) for e in entries]
     show_rows(console, ["source", "path", "reason", "detail"], rows)
-    console.print("mend or replace a file and run rag index; rag quarantine retry tries again as it is")
+    console.print("rag quarantine show PATH says what to do; mend a file and run rag index, or rag quarantine retry as it is")
 
 
 def show_doctor(console: Console, findings: Sequence[Any]) -> None:

@@ -5,7 +5,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from pathlib import PurePosixPath
 from typing import Any
 
 from rag_pipeline.indexing.chunks import ChunksOutcome, ChunkStage
@@ -206,7 +205,7 @@ class Build:
         if documents is None or chunks is None or points is None:
             return
         indexed = {key for key, row in chunks.rows.items() if row.chunks} - documents.quarantined
-        digest = bucket_digest(documents.records.values(), self._ledger.quarantine(), self._spec_fingerprint)
+        digest = bucket_digest(documents.records.values(), self._ledger.quarantine(bucket=work.bucket), self._spec_fingerprint)
         state = BucketState(
             digest="" if documents.unsettled else digest,
             points=points.total,
@@ -256,26 +255,15 @@ def bucket_digests(ledger: Ledger, buckets: Iterable[str], spec_fingerprint: str
 
 
 def bucket_digest(records: Collection[DocumentRecord], failed: Iterable[QuarantineEntry], spec_fingerprint: str) -> str:
-    """Digest of all that decides the points of a bucket: its documents, those known to fail, the spec.
-
-    Equal content under another suffix fails by itself, perhaps later and in another bucket: that changes nothing here.
-    """
-    contents = {(record.content_hash, _suffix(record.path)) for record in records}
+    """Digest of all that decides the points of a bucket: its documents, those of them known to fail, the spec."""
+    ids = {record.document_id for record in records}
     return set_digest(
         [
             f"spec\0{spec_fingerprint}",
             *(f"{record.document_id}\0{record.content_hash}\0{record.uri}" for record in records),
-            *(
-                f"failed\0{e.content_hash}\0{e.parser_fingerprint}"
-                for e in failed
-                if (e.content_hash, _suffix(e.path)) in contents
-            ),
+            *(f"failed\0{e.document_id}\0{e.content_hash}\0{e.parser_fingerprint}" for e in failed if e.document_id in ids),
         ]
     )
-
-
-def _suffix(path: str) -> str:
-    return PurePosixPath(path).suffix.lower()
 
 
 def _add(report: BuildReport, work: _Work) -> None:

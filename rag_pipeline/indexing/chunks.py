@@ -57,7 +57,8 @@ class ChunkStage:
 
     def load(self, documents: DocumentsOutcome) -> ChunksOutcome:
         """What stands there now, nothing done."""
-        rows = {row.document_id: row for row in self._artifact.read(documents.bucket) if row.document_id in documents.records}
+        wanted = documents.records.keys() - (documents.quarantined - documents.rows.keys())
+        rows = {row.document_id: row for row in self._artifact.read(documents.bucket) if row.document_id in wanted}
         outcome = ChunksOutcome(documents.bucket, documents.records, rows)
         outcome.taken_over = self._rows_of_others(outcome, documents)
         outcome.rows.update({row.document_id: row for row in outcome.taken_over})

@@ -4,16 +4,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
 
 from rag_pipeline.errors import DocumentError, UnstableDocumentError
 from rag_pipeline.guardrails.pii.policy import masking_of
 from rag_pipeline.indexing.identity import masking_part, parse_key
+from rag_pipeline.indexing.quarantine import READ_FAILURE, suffix_of
 from rag_pipeline.ports import DocumentSource, Ledger, Masker, ParseOutcome, Parser, ParseRequest, Progress, StoredDocuments
 from rag_pipeline.schema import DocumentRecord, DocumentType, ParsedDocument, QuarantineEntry, StoredDocument
 
-READ_FAILURE = "read:"
-"""Prefix of the quarantine key of a file that could not be read. Such an entry is no cache: every run tries again."""
 FLUSH_DOCUMENTS = 32
 """Parsed documents that a crash may cost."""
 
@@ -61,11 +59,14 @@ class DocumentStage:
         parsing: Mapping[DocumentType, str],
         masking: Mapping[str, str],
         others: Sequence[StoredDocuments] = (),
+        keeps_last_good: bool = True,
     ) -> None:
         """``parsing``, ``masking``: what the spec says of them; rows of an older parser stay good for a collection of that spec.
 
         ``others``: artifacts of other parsers, whose rows are taken over where they will do.
+        ``keeps_last_good``: a document in quarantine stays served in its last good version; else it has no points.
         """
+        self._keeps_last_good = keeps_last_good
         self._ledger = ledger
         self._sources = sources
         self._parser = parser
@@ -87,7 +88,18 @@ class DocumentStage:
         taken_over = self._rows_of_others(bucket, records, rows)
         rows.update({row.document_id: row for row in taken_over})
         failed = self._known_failures(bucket, records, rows)
-        return DocumentsOutcome(bucket, records, rows, garbage=garbage, taken_over=taken_over, quarantined=failed)
+        outcome = DocumentsOutcome(bucket, records, rows, garbage=garbage, taken_over=taken_over, quarantined=failed)
+        self._leave_out_refused(outcome)
+        return outcome
+
+    def _leave_out_refused(self, outcome: DocumentsOutcome) -> None:
+        """Where last good versions are not wanted: their rows stay in the artifact, for the day they are, and go no further.
+
+        What merely cannot be read just now stays: an outage is not a deletion.
+        """
+        if not self._keeps_last_good:
+            for key in outcome.quarantined - outcome.unsettled:
+                outcome.rows.pop(key, None)
 
     def _rows_of_others(
         self, bucket: str, records: Mapping[str, DocumentRecord], rows: Mapping[str, StoredDocument]
@@ -123,6 +135,7 @@ class DocumentStage:
         pending = self._reuse_parsed(outcome, pending, progress)
         self._parse(outcome, pending, progress)
         self._release(outcome)
+        self._leave_out_refused(outcome)
         outcome.is_fragmented = outcome.garbage > 0 or (held > 0 and outcome.parsed + outcome.reused > 0)
         outcome.seconds = time.perf_counter() - started
         return outcome
@@ -142,7 +155,7 @@ class DocumentStage:
 
     def _parse_key(self, document_type: DocumentType | None, path: str) -> str:
         """Parser and suffix of the name: among plain texts the name tells what the content cannot."""
-        return self._parser.fingerprint(document_type) + PurePosixPath(path).suffix.lower()
+        return self._parser.fingerprint(document_type) + suffix_of(path)
 
     def _may_hold(self, row: StoredDocument, records: Mapping[str, DocumentRecord]) -> bool:
         """Whether the row is of a document that is there, and masked as its source is now or as the collection's spec says.
@@ -156,29 +169,24 @@ class DocumentStage:
         return masking_part(row.parser_fingerprint) in {masking_part(parse_key("", "", key)) for key in (spec_masking, now)}
 
     def _row_key(self, row_type: DocumentType, record: DocumentRecord) -> str:
-        suffix = PurePosixPath(record.path).suffix.lower()
-        return parse_key(self._parser.fingerprint(row_type), suffix, self._masker.fingerprint(record.source))
+        return parse_key(self._parser.fingerprint(row_type), suffix_of(record.path), self._masker.fingerprint(record.source))
 
     def _is_current(self, outcome: DocumentsOutcome, record: DocumentRecord) -> bool:
         row = outcome.rows.get(record.document_id)
         return row is not None and row.content_hash == record.content_hash and self._is_parse_of(row, record)
 
     def _is_parse_of(self, row: StoredDocument, record: DocumentRecord) -> bool:
-        suffix = PurePosixPath(record.path).suffix.lower()
         masking = masking_of(self._masking, record.source)
-        of_the_spec = parse_key(self._parsing.get(row.document.type, ""), suffix, masking)
+        of_the_spec = parse_key(self._parsing.get(row.document.type, ""), suffix_of(record.path), masking)
         return row.parser_fingerprint in (of_the_spec, self._row_key(row.document.type, record))
 
     def _known_failures(self, bucket: str, records: Mapping[str, DocumentRecord], rows: Mapping[str, StoredDocument]) -> set[str]:
-        entries = self._ledger.quarantine(bucket=bucket)
-        failed = {(entry.content_hash, entry.parser_fingerprint) for entry in entries}
-        types = {entry.content_hash: entry.type for entry in entries}
         return {
-            key
-            for key, record in records.items()
-            if record.content_hash in types
-            and (record.content_hash, self._parse_key(types[record.content_hash], record.path)) in failed
-            and (key not in rows or rows[key].content_hash != record.content_hash)
+            entry.document_id
+            for entry in self._ledger.quarantine(bucket=bucket)
+            if entry.document_id in records
+            and self._is_of_this_parser(entry)
+            and (entry.document_id not in rows or rows[entry.document_id].content_hash != entry.content_hash)
         }
 
     def _reuse_parsed(self, outcome: DocumentsOutcome, pending: list[DocumentRecord], progress: Progress) -> list[DocumentRecord]:
@@ -245,12 +253,22 @@ class DocumentStage:
             self._ledger.add_quarantine(failures)
 
     def _release(self, outcome: DocumentsOutcome) -> None:
-        """Forgets failures of contents that are indexed now, as after a new parser version."""
-        indexed = {row.content_hash for key, row in outcome.rows.items() if key not in outcome.quarantined}
+        """Forgets failures of contents that are indexed now, and those of older parsers where the newest one failed too."""
         entries = self._ledger.quarantine(bucket=outcome.bucket)
-        healed = [(e.content_hash, e.parser_fingerprint) for e in entries if e.content_hash in indexed]
-        if healed:
-            self._ledger.remove_quarantine(healed)
+        over = [entry for entry in entries if self._is_over(outcome, entry, entries)]
+        if over:
+            self._ledger.remove_quarantine([(entry.content_hash, entry.parser_fingerprint) for entry in over])
+
+    def _is_over(self, outcome: DocumentsOutcome, entry: QuarantineEntry, entries: Sequence[QuarantineEntry]) -> bool:
+        key = entry.document_id
+        if key not in outcome.quarantined:
+            return key in outcome.rows and outcome.rows[key].content_hash == entry.content_hash
+        if self._is_of_this_parser(entry):
+            return False
+        return any(other.document_id == key and self._is_of_this_parser(other) for other in entries)
+
+    def _is_of_this_parser(self, entry: QuarantineEntry) -> bool:
+        return entry.parser_fingerprint == self._parse_key(entry.type, entry.path)
 
     def _requests(
         self,

@@ -67,4 +67,5 @@ def _payload(record: DocumentRecord, document: ChunkedDocument, chunk: Chunk) ->
         "tokens": chunk.token_count,
         "metadata": dict(document.metadata),
         "flags": sorted({*document.flags, *chunk.flags}),
+        "stale": document.content_hash != record.content_hash,
     }

@@ -89,9 +89,9 @@ def index_values(parts: Parts, ledger: Ledger, *, seconds: float) -> dict[str, A
 def _disjoint(scan: Mapping[str, Any], ledger: Ledger) -> dict[str, int]:
     """Counts of the scan with quarantined documents taken out of the kind that they were counted under."""
     counts = {name: scan.get("documents", {}).get(name, 0) for name in DOCUMENT_COUNTS}
-    failed = {entry.content_hash for entry in ledger.quarantine()}
+    failed = {entry.document_id for entry in ledger.quarantine()}
     documents = ledger.documents().values() if failed else ()
-    quarantined = [record for record in documents if record.content_hash in failed]
+    quarantined = [record for record in documents if record.document_id in failed]
     modified, renamed = set(scan.get("modified", ())), set(scan.get("renamed", ()))
     for record in quarantined:
         is_fresh = scan.get("has_changes", False) and record.generation == scan.get("generation")

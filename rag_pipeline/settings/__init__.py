@@ -133,6 +133,11 @@ class QuarantineSettings(Section):
         le=1,
         description="`rag index` and the check `quarantine_share` fail above this share; below, they warn.",
     )
+    keep_last_good: bool = Field(
+        default=True,
+        description="A document whose newest version cannot be indexed stays findable in its last good one, marked `stale`, "
+        "because an old answer mostly beats none; `false` takes its points out.",
+    )
 
 
 class RetrievalSettings(Section):

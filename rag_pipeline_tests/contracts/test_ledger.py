@@ -15,6 +15,7 @@ from rag_pipeline.adapters import ledger_tables
 from rag_pipeline.adapters.sql_ledger import SqlLedger
 from rag_pipeline.errors import BackendRejectedError, BackendUnavailableError, StaleWriterError, StoreLockedError
 from rag_pipeline.indexing.identity import bucket_of, content_digest, document_id
+from rag_pipeline.indexing.quarantine import READ_FAILURE
 from rag_pipeline.ports import Ledger
 from rag_pipeline.schema import (
     Block,
@@ -201,12 +202,31 @@ def test_an_entry_may_be_ahead_of_the_scan_that_sees_its_content(ledger: Ledger)
     assert len(ledger.quarantine()) == 1
 
 
-def test_quarantine_is_found_by_bucket_of_any_document_with_the_content(ledger: Ledger) -> None:
+def test_every_document_with_the_content_has_an_entry_of_its_own(ledger: Ledger) -> None:
     records = [record_of(f"{number}", "bad") for number in range(20)]
-    commit(ledger, *records)
+    commit(ledger, *records, record_of("other.txt", "bad"))
     ledger.add_quarantine([entry_of(records[0])])
-    assert len(ledger.quarantine(bucket=records[-1].bucket)) == 1
+    assert {entry.path for entry in ledger.quarantine()} == {record.path for record in records}, "another ending parses alone"
+    bucket = records[-1].bucket
+    assert {entry.path for entry in ledger.quarantine(bucket=bucket)} == {r.path for r in records if r.bucket == bucket}
     assert ledger.quarantine(bucket="ff") == []
+
+
+def test_mended_document_leaves_the_entry_to_its_copies(ledger: Ledger) -> None:
+    first, second = record_of("a.pdf", "bad"), record_of("b.pdf", "bad")
+    commit(ledger, first, second)
+    ledger.add_quarantine([entry_of(first)])
+    commit(ledger, record_of("a.pdf", "good", generation=2), generation=2)
+    assert [entry.path for entry in ledger.quarantine()] == ["b.pdf"]
+    commit(ledger, record_of("b.pdf", "good", generation=3), generation=3)
+    assert ledger.quarantine() == []
+
+
+def test_failure_to_read_is_no_failure_of_a_copy(ledger: Ledger) -> None:
+    first, second = record_of("a.pdf", "bad"), record_of("b.pdf", "bad")
+    commit(ledger, first, second)
+    ledger.add_quarantine([entry_of(first, parser=READ_FAILURE + first.document_id)])
+    assert [entry.path for entry in ledger.quarantine()] == ["a.pdf"]
 
 
 def test_removed_entries_are_forgotten(ledger: Ledger) -> None:
