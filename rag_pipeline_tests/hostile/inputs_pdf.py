@@ -151,6 +151,11 @@ def _attachment() -> bytes:
     return out.getvalue()
 
 
+def _endless_streams() -> bytes:
+    """Streams that begin and never end, each with a filter before it."""
+    return pdf().replace(b"xref\n0 6", b"<< /Filter /FlateDecode >> stream\n" * 100_000 + b"xref\n0 6")
+
+
 def _pages(count: int) -> bytes:
     return pdf(kids=b"4 0 R " * count, count=count)
 
@@ -166,6 +171,7 @@ CASES: tuple[Case, ...] = (
     indexed(6, "owner-password.pdf", lambda: _encrypted(user="", may_copy=False), "restricted", holds=HELD),
     quarantined(7, "stream-twice-packed.pdf", _bomb, "limit_expansion"),
     quarantined(7, "stream-of-a-gigabyte.pdf", _flat_bomb, "limit_expansion"),
+    indexed(7, "streams-without-end.pdf", _endless_streams, holds=HELD),
     indexed(8, "planted-cmap.pdf", _planted_cmap, holds=HELD),
     indexed(9, "script.pdf", _script, "active_content", holds=HELD, lacks="launchURL"),
     indexed(9, "launch.pdf", _launch, "active_content", holds=HELD, lacks="/bin/sh"),

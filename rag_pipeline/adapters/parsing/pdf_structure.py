@@ -23,7 +23,7 @@ _MAX_SECTIONS = 10_000
 _START = re.compile(rb"startxref\s+(\d+)")
 _PREVIOUS = re.compile(rb"/Prev\s+(\d+)")
 _CATALOG = re.compile(rb"(\d+)\s+(\d+)\s+obj\s*<<(?:(?!endobj|stream).){0,2000}?/Type\s*/Catalog\b", re.S)
-_STREAM = re.compile(rb"stream\r?\n")
+_STREAM = re.compile(rb"(?<!end)stream\r?\n")
 _DICTIONARY_BYTES = 1024
 _FLATE = re.compile(rb"/(?:FlateDecode|Fl)\b")
 _DEFLATE_RATIO = 1032
@@ -31,7 +31,6 @@ _DEFLATE_RATIO = 1032
 _RATIO_FROM_BYTES = 20 << 20
 _STEP_BYTES = 1 << 20
 _COPYING = 1 << 4
-_STREAM_BODY = re.compile(rb"stream\r?\n.*?endstream", re.S)
 _OBJECT_STREAM = re.compile(rb"/ObjStm\b[^<>]{0,500}>>\s*stream\r?\n")
 _MAX_OBJECT_STREAM_BYTES = 8 << 20
 _ACTIVE = re.compile(rb"/(?:JavaScript|JS|Launch|EmbeddedFiles?|RichMedia)(?![A-Za-z])")
@@ -43,15 +42,14 @@ def refuse_bombs(data: bytes) -> None:
     Looked at are streams long enough to pass the limit at the best ratio, and those packed several times.
     """
     limits = current_limits()
-    for found in _STREAM.finditer(data):
-        head = data[max(0, found.start() - _DICTIONARY_BYTES) : found.start()].rpartition(b"obj")[2]
+    for start, end in _streams(data):
+        head = data[max(0, start - _DICTIONARY_BYTES) : start].rpartition(b"obj")[2]
         layers = len(_FLATE.findall(head))
         if not layers or (layers == 1 and b"/Image" in head):
             continue
-        end = data.find(b"endstream", found.end())
-        packed = data[found.end() : end if end > 0 else len(data)]
-        if layers == 1 and len(packed) * _DEFLATE_RATIO <= limits.unpacked_bytes:
+        if layers == 1 and (end - start) * _DEFLATE_RATIO <= limits.unpacked_bytes:
             continue
+        packed = data[start:end]
         allowed = limits.unpacked_bytes
         if layers > 1:
             allowed = min(allowed, max(_RATIO_FROM_BYTES, int(limits.expansion_ratio * len(packed))))
@@ -60,6 +58,15 @@ def refuse_bombs(data: bytes) -> None:
                 f"pdf: a stream of {len(packed)} bytes unpacks to more than {allowed}; replace the file",
                 reason="limit_expansion",
             )
+
+
+def _streams(data: bytes) -> Iterator[tuple[int, int]]:
+    """Where the bodies of streams begin and end, in one pass; one without an end goes on to the file's."""
+    place = 0
+    while found := _STREAM.search(data, place):
+        end = data.find(b"endstream", found.end())
+        place = len(data) if end < 0 else end + len(b"endstream")
+        yield found.end(), len(data) if end < 0 else end
 
 
 def refuse_circles(data: bytes) -> None:
@@ -110,7 +117,8 @@ def flags_of(document: Any, data: bytes) -> set[Flag]:
 
 def _dictionaries(data: bytes) -> Iterator[bytes]:
     """What stands outside of streams, and objects packed in streams of their own; elsewhere chance alone writes ``/JS``."""
-    yield _STREAM_BODY.sub(b" ", data)
+    starts, ends = zip(*_streams(data), strict=True) if _STREAM.search(data) else ((), ())
+    yield b" ".join(data[end:start] for end, start in zip((0, *ends), (*starts, len(data)), strict=True))
     for found in _OBJECT_STREAM.finditer(data):
         body = data[found.end() : found.end() + _MAX_OBJECT_STREAM_BYTES]
         yield b"".join(islice(_inflated_once(iter([body])), _MAX_OBJECT_STREAM_BYTES // _STEP_BYTES))
