@@ -82,7 +82,7 @@ def test_second_index_does_nothing(rag: Rag) -> None:
 def test_query_finds_the_right_document(rag: Rag) -> None:
     hits = rag.json("query", "who frees the space of deleted rows?")
     assert hits[0]["uri"] == "docs/vacuum.md"
-    assert set(hits[0]) == {"score", "uri", "page", "heading", "text", "document_id", "point_id", "uris", "flags"}
+    assert set(hits[0]) == {"score", "uri", "page", "heading", "text", "document_id", "point_id", "uris", "flags", "stale"}
     assert "reclaims" in hits[0]["text"]
 
 
