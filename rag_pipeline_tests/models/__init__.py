@@ -1,0 +1,1 @@
+"""Tests with models that are too large for every run: ``make test-models``."""
