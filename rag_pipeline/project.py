@@ -105,6 +105,11 @@ class Project:
             return opened
         return {name: MaskedPathsSource(source, self.masker) for name, source in opened.items()}
 
+    def shown_names(self, name: str) -> set[str]:
+        """What a document that somebody names goes by here: the name itself, and what its masked path is shown as."""
+        masked = (source.shown_as(name) for source in self.sources.values() if isinstance(source, MaskedPathsSource))
+        return {name}.union(*masked)
+
     @cached_property
     def masker(self) -> Masker:
         """What takes personal data out of documents and paths. Raises SettingsError where its extra or key is missing."""

@@ -98,6 +98,25 @@ def test_secrets_come_from_the_environment_alone_and_are_not_shown(tmp_path: Pat
     assert "canary-secret" not in message
 
 
+@pytest.mark.parametrize(
+    ("changes", "remedy"),
+    [
+        ({"store": {"kind": "server", "url": "http://user:canary-secret@localhost:6333"}}, "QDRANT_API_KEY"),
+        ({"embedding": {"endpoint": "http://canary-secret@localhost:8080"}}, "EMBEDDING_API_KEY"),
+        ({"ledger_url": "postgresql+psycopg2://rag:canary-secret@localhost/ledger"}, "RAG__LEDGER_URL"),
+    ],
+)
+def test_a_password_inside_an_address_is_refused_and_not_repeated(tmp_path: Path, changes: dict[str, Any], remedy: str) -> None:
+    message = refusal(tmp_path, **changes)
+    assert remedy in message
+    assert "canary-secret" not in message
+
+
+def test_the_ledger_may_have_its_password_from_the_environment(tmp_path: Path) -> None:
+    url = "postgresql+psycopg2://rag:secret@localhost/ledger"
+    assert load(tmp_path, {"RAG__LEDGER_URL": url}).ledger_url == url
+
+
 def test_qdrant_url_of_the_environment_wins(tmp_path: Path) -> None:
     settings = load(
         tmp_path,

@@ -44,6 +44,15 @@ class MaskedPathsSource:
     def uri(self, path: str) -> str:
         return self._inner.uri(path)
 
+    def shown_as(self, name: str) -> set[str]:
+        """Masked paths of the real path or address that somebody names; empty where nothing in it is masked."""
+        self.list_files()
+        found = {shown for shown, real in self._real.items() if name in (real, self.uri(real), f"{self.name}/{real}")}
+        masked, mark = self._masked(name), self._masker.distinguish(name)
+        if not found and masked != name and mark:  # the file is gone from the source, and its digest still tells
+            found = {_marked(masked, mark)}
+        return found
+
     def _masked(self, path: str) -> str:
         return self._masker.mask_path(self.name, path)
 

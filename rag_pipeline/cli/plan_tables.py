@@ -72,6 +72,7 @@ def _release_values(release: ReleasePlan, tokens_per_s: float | None) -> dict[st
         "disk_mb": round(release.space.disk_bytes / MIB, 1),
         "free_mb": round(release.free_bytes / MIB, 1) if release.free_bytes is not None else None,
         "refusal": release.refusal,
+        "blocked": release.blocked,
     }
 
 
@@ -95,6 +96,8 @@ def _show_release(console: Console, release: Mapping[str, Any], values: Mapping[
     _show_reasons(console, release)
     if release["refusal"]:
         console.print(f"[yellow]refused before: {escape(release['refusal'])}; rag reindex --force builds it again[/yellow]")
+    if release["blocked"]:
+        console.print(f"[yellow]rag reindex would not start: {escape(release['blocked'])}[/yellow]")
 
 
 def _show_reasons(console: Console, work: Mapping[str, Any]) -> None:

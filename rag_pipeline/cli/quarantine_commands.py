@@ -44,7 +44,8 @@ def quarantine_list(frame: Frame, reason: str | None = None, source: str | None 
 def quarantine_show(frame: Frame, document: str) -> int:
     """All that is known of DOCUMENT (its path or id), and what to do about it."""
     project = frame.project()
-    found = [entry for entry in _chosen(project) if document in (entry.path, entry.document_id)]
+    shown = project.shown_names(document)
+    found = [entry for entry in _chosen(project) if shown & {entry.path, entry.document_id}]
     if not found:
         return _unknown(document)
     values = [{**tables.quarantine_values(entry), **_state(project, entry)} for entry in found]
@@ -63,14 +64,19 @@ def quarantine_show(frame: Frame, document: str) -> int:
 def quarantine_retry(frame: Frame, document: str | None, reason: str | None) -> int:
     """Forget failures, of DOCUMENT or of all, so that the next rag index tries again."""
     project = frame.project()
-    entries = [e for e in _chosen(project, reason=reason) if document in (None, e.path, e.document_id)]
+    shown = project.shown_names(document) if document is not None else set()
+    entries = [e for e in _chosen(project, reason=reason) if document is None or shown & {e.path, e.document_id}]
     if document is not None and not entries:
         return _unknown(document)
+    if reason is not None and not entries:
+        say(f"wrong use: no document is in quarantine for '{reason}'; see rag quarantine list")
+        return WRONG_USE
     project.ledger.remove_quarantine([(entry.content_hash, entry.parser_fingerprint) for entry in entries])
     if frame.is_json:
         frame.answer({"forgotten": len(entries)})
     else:
-        frame.console.print(f"{len(entries)} failures forgotten; rag index tries these documents again")
+        what = "1 failure" if len(entries) == 1 else f"{len(entries)} failures"
+        frame.console.print(f"{what} forgotten; the next rag index tries again")
     return FINE
 
 

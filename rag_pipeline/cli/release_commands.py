@@ -24,10 +24,14 @@ def reindex(frame: Frame, buckets: str | None, force: bool, pause: bool) -> int:
     """
     from rag_pipeline.operations.reindex import pause_reindex
 
+    if pause and (force or buckets is not None):
+        raise click.UsageError("--pause stands alone; --force and --buckets belong to the rag reindex that goes on")
     project = frame.project()
     pause_reindex(project, is_paused=pause)
     if pause:
         say("asked: a running reindex stops after its batch, and no sensor starts one; rag reindex goes on")
+        if frame.is_json:
+            frame.answer({"paused": True})
         return FINE
     names = _bucket_range(project, buckets)
     if names is not None:

@@ -145,7 +145,7 @@ def _bucket_specs(spec: IndexSpec) -> list[dg.AssetSpec]:
 def _stage_metadata(project: Project, name: str, done: FollowReport) -> Mapping[str, Any]:
     report = done.report
     if name == "documents":
-        return metadata.documents_metadata(report)
+        return metadata.documents_metadata(report, project.ledger.quarantine())
     if name == "chunks":
         return metadata.chunks_metadata(report, max_tokens=done.spec.vector_space.max_tokens)
     if name == "embeddings":

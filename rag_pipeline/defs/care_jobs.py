@@ -12,7 +12,7 @@ from rag_pipeline.defs.translation import translated
 from rag_pipeline.indexing.reports import release_values
 from rag_pipeline.indexing.status import count_documents
 from rag_pipeline.operations.erase import choose_documents, complete_unfinished, erase
-from rag_pipeline.operations.gate import check_whole
+from rag_pipeline.operations.gate import check_retired, check_whole
 from rag_pipeline.operations.release import roll_back
 from rag_pipeline.operations.retention import retain
 from rag_pipeline.ports import Progress
@@ -67,8 +67,11 @@ def make_fsck_job(project: Project, show: Progress | None) -> Any:
                 chosen = project.collections()
                 progress = show or LogProgress(context.log.info)
                 report = check_whole(project, chosen.target, chosen.target_spec, is_live=True, progress=progress)
+                doubts = check_retired(project, chosen.retired, progress)
         finally:
             project.close()
+        for doubt in doubts:
+            context.log.warning(doubt)
         context.log.info(f"{report.documents} documents and {report.points} points compared")
         if report.findings:
             lines = [f"{finding.kind} {finding.subject}: {finding.detail}" for finding in report.findings[:SHOWN_FINDINGS]]

@@ -8,6 +8,8 @@ import dagster as dg
 from rag_pipeline.adapters.size_histogram import draw_histogram
 from rag_pipeline.indexing.build import BuildReport
 from rag_pipeline.indexing.chunks import HISTOGRAM_STEP_TOKENS
+from rag_pipeline.indexing.quarantine import remedy_for
+from rag_pipeline.schema import QuarantineEntry
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> dg.TableMetadataValue:
@@ -22,8 +24,13 @@ def rate(amount: float, seconds: float) -> float:
     return round(amount / seconds, 1) if seconds > 0 and amount else 0.0
 
 
-def documents_metadata(report: BuildReport) -> Mapping[str, Any]:
-    """Of the ``documents`` asset."""
+QUARANTINE_ROWS = 50
+"""Of the table in the web UI; ``rag quarantine list`` has all."""
+
+
+def documents_metadata(report: BuildReport, quarantine: Sequence[QuarantineEntry]) -> Mapping[str, Any]:
+    """Of the ``documents`` asset; ``quarantine``: every document in it."""
+    failed = [[entry.path, entry.reason, remedy_for(entry.reason)] for entry in quarantine[:QUARANTINE_ROWS]]
     return {
         **_common(report, "documents"),
         "parsed": report.parsed,
@@ -34,6 +41,7 @@ def documents_metadata(report: BuildReport) -> Mapping[str, Any]:
         "masking_s": round(report.masking_seconds, 3),
         "documents_per_s": rate(report.parsed, report.seconds["documents"]),
         "preview": table(["path", "type", "elements"], report.documents_preview),
+        "quarantine": table(["path", "reason", "what to do"], failed),
     }
 
 

@@ -3,7 +3,7 @@
 import heapq
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,21 @@ def load_questions(path: Path) -> list[Question]:
     if not questions:
         raise SettingsError(f"{path} holds no question; write one JSON object a line, or take the file out of the settings")
     return questions
+
+
+def unknown_names(questions: Iterable[Question], places: Iterable[str]) -> list[str]:
+    """The names in ``relevant`` that mean no document at any of these places (uris and paths), in order, each once."""
+    ends = {end for place in places for end in _ends(place)}
+    names = dict.fromkeys(name for question in questions for name in question.relevant)
+    return [name for name in names if name not in ends and name.lstrip("/") not in ends]
+
+
+def _ends(place: str) -> Iterator[str]:
+    """The place, and what follows each of its slashes."""
+    yield place
+    while (slash := place.find("/")) >= 0:
+        place = place[slash + 1 :]
+        yield place
 
 
 def known_items(payloads: Iterable[Mapping[str, Any]], *, limit: int = 100) -> list[Question]:

@@ -64,7 +64,8 @@ def choose_documents(project: Project, names: Collection[str]) -> Chosen:
     records = project.ledger.documents().values()
     found, unknown = set[str](), list[str]()
     for name in names:
-        ids = {r.document_id for r in records if name in (r.document_id, r.uri, r.path, f"{r.source}/{r.path}")}
+        shown = project.shown_names(name)
+        ids = {r.document_id for r in records if shown & {r.document_id, r.uri, r.path, f"{r.source}/{r.path}"}}
         ids |= {key for key in (name, *(document_id(source, name) for source in project.sources)) if key in blocked}
         found |= ids
         unknown += [] if ids else [name]
@@ -86,6 +87,11 @@ def choose_by_subject(project: Project, subject: str) -> Chosen | None:
     records = project.ledger.documents().values()
     found |= {record.document_id for record in records if wanted.stands_in(f"{record.path}\n{record.uri}")}
     return _with_copies(project, found, ())
+
+
+def is_masked_unsearchable(project: Project) -> bool:
+    """Whether values were masked without a key, so that nobody can tell any more which documents held one."""
+    return project.settings.pii.enabled and not project.settings.secret(KEY_NAME)
 
 
 def unfinished(project: Project) -> list[str]:

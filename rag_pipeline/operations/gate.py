@@ -1,13 +1,14 @@
 """Whether a candidate may go live: everything stored is compared, and what it finds is compared with what live finds."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rag_pipeline.errors import ModelChangedError, RagPipelineError
+from rag_pipeline.errors import ModelChangedError, RagPipelineError, SettingsError
 from rag_pipeline.evaluation.gate_checks import check_canaries, check_latency, check_neighbours, check_retrieval
-from rag_pipeline.evaluation.golden_set import Question, known_items, load_questions
+from rag_pipeline.evaluation.golden_set import Question, known_items, load_questions, unknown_names
 from rag_pipeline.indexing.fsck import FsckReport
 from rag_pipeline.indexing.identity import fingerprint, spec_from_values
 from rag_pipeline.indexing.release import content_digest, gate_values
@@ -37,11 +38,12 @@ def judge(
         {"content": content_digest(project.ledger, candidate.name), "by": _criteria(project), "live": _name(live)}
     )
     known = find_verdict(project, candidate.name)
+    doubts = check_question_files(project)
     checks = [_check_everything(project, candidate, spec, progress)]
     if checks[0].passed and known is not None and known.content_digest == digest and known.passed:
         return known
     if checks[0].passed:  # what is not even there cannot be searched
-        checks += _check_answers(project, candidate, live)
+        checks += (_with_doubts(check, doubts) for check in _check_answers(project, candidate, live))
     report = GateReport(candidate.name, _name(live), digest, tuple(checks))
     project.ledger.add_decision(GATE, gate_values(report))
     return report
@@ -62,10 +64,61 @@ def check_whole(project: Project, record: CollectionRecord, spec: IndexSpec, *, 
     return project.parts(record, spec).fsck(is_live=is_live).check(project.buckets, progress)
 
 
+def check_retired(project: Project, retired: Sequence[CollectionRecord], progress: Progress) -> list[str]:
+    """What is wrong with the ways back, a line each: a rollback must not be the moment in which that shows."""
+    lines = []
+    for record in retired:
+        if project.store.describe(record.name) is None:
+            continue
+        found = check_whole(project, record, spec_from_values(record.spec), is_live=False, progress=progress).by_kind()
+        kinds = ", ".join(f"{number} {kind}" for kind, number in found.items())
+        if kinds:
+            lines.append(f"{record.name}, which is kept for a rollback, has findings: {kinds}")
+    return lines
+
+
+def load_golden_set(project: Project) -> list[Question]:
+    """Questions that measure an index; empty where none are set. Raises SettingsError for a file that is no such thing."""
+    return _load(project, project.settings.release.golden_set)
+
+
 def load_canaries(project: Project) -> list[Question]:
-    """Questions whose documents must be found; empty where none are set."""
-    path = project.settings.release.canaries
+    """Questions whose documents must be found; empty where none are set. Raises as ``load_golden_set`` does."""
+    return _load(project, project.settings.release.canaries)
+
+
+def check_question_files(project: Project) -> list[str]:
+    """What is doubtful about the files of questions: names of documents that are not indexed.
+
+    Raises SettingsError for a file that cannot be used, or is about other documents altogether: before a candidate is built
+    for hours, not after it.
+    """
+    return [
+        *_check_names(project, "release.golden_set", load_golden_set(project)),
+        *_check_names(project, "release.canaries", load_canaries(project)),
+    ]
+
+
+def _load(project: Project, path: str | None) -> list[Question]:
     return load_questions(Path(project.settings.resolve(path))) if path else []
+
+
+def _check_names(project: Project, setting: str, questions: list[Question]) -> list[str]:
+    documents = project.ledger.documents().values() if questions else []
+    if not documents:
+        return []
+    unknown = unknown_names(questions, (place for document in documents for place in (document.uri, document.path)))
+    names = {name for question in questions for name in question.relevant}
+    if len(unknown) == len(names):
+        raise SettingsError(
+            f"{setting}: none of the {len(names)} documents that its questions name is indexed, such as {unknown[0]}; "
+            "take questions about these documents, or name documents by the end of their uri"
+        )
+    if not unknown:
+        return []
+    return [
+        f"{setting}: {len(unknown)} of the {len(names)} documents that its questions name are not indexed, such as {unknown[0]}"
+    ]
 
 
 def search_by(project: Project, collection: str) -> Search:
@@ -111,6 +164,13 @@ def _check_answers(project: Project, candidate: CollectionRecord, live: Collecti
         yield _check_neighbours(project, candidate.name, live.name)
 
 
+def _with_doubts(check: GateCheck, doubts: list[str]) -> GateCheck:
+    """The check of retrieval says which of its documents are not there; they count as not found."""
+    if check.name != "retrieval" or not doubts:
+        return check
+    return replace(check, summary="; ".join([check.summary, *doubts]), evidence={**check.evidence, "doubts": doubts})
+
+
 def _has_its_model(project: Project, record: CollectionRecord) -> bool:
     """Whether the collection can be asked at all. One whose model is gone gives nothing to compare with."""
     try:
@@ -122,9 +182,9 @@ def _has_its_model(project: Project, record: CollectionRecord) -> bool:
 
 def _questions(project: Project, collection: str) -> tuple[list[Question], bool]:
     """The golden set, or questions made from headings, and whether they are only that."""
-    golden = project.settings.release.golden_set
+    golden = load_golden_set(project)
     if golden:
-        return load_questions(Path(project.settings.resolve(golden))), False
+        return golden, False
     return known_items((point.payload for point in project.store.scroll(collection)), limit=KNOWN_ITEMS), True
 
 
@@ -151,8 +211,12 @@ def _criteria(project: Project) -> dict[str, Any]:
     """What else decides a verdict: other questions or limits judge anew."""
     limits = project.settings.release
     files = [project.settings.resolve(path) for path in (limits.golden_set, limits.canaries) if path]
-    stats = [(file, Path(file).stat().st_mtime_ns) for file in files if Path(file).exists()]
-    return {"limits": limits.model_dump(mode="json", exclude={"mode", "grace_hours"}), "files": stats}
+    contents = [fingerprint(Path(file).read_bytes().hex()) for file in files if Path(file).exists()]
+    return {
+        "limits": limits.model_dump(mode="json", exclude={"mode", "grace_hours"}),
+        "ranking": project.settings.retrieval.model_dump(mode="json"),
+        "files": contents,
+    }
 
 
 def _name(record: CollectionRecord | None) -> str | None:

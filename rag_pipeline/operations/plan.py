@@ -1,11 +1,13 @@
 """What an index run and a reindex would do, and what a second collection would need."""
 
+import shutil
 from dataclasses import dataclass
 from typing import Any
 
 from rag_pipeline.errors import SettingsError
 from rag_pipeline.indexing.collections import Collections
 from rag_pipeline.indexing.plan import DryLedger, Plan
+from rag_pipeline.operations.gate import check_question_files
 from rag_pipeline.operations.progress import SILENT
 from rag_pipeline.ports import Ledger
 from rag_pipeline.project import Project
@@ -28,6 +30,8 @@ class Space:
     """In the store, for vectors and graph."""
     disk_bytes: int
     """Collection and vector artifact."""
+    artifact_bytes: int
+    """The vector artifact alone, which lies in the state and not in the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,8 @@ class ReleasePlan:
     space: Space
     free_bytes: int | None
     refusal: str | None
+    blocked: str | None = None
+    """Why a reindex would not start now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,23 @@ def estimate_space(project: Project, chosen: Collections) -> Space:
     return _space(max(0, live - begun), project.spec.vector_space.dimension)
 
 
+def space_problem(project: Project, space: Space) -> str | None:
+    """Why the second collection does not fit, or None.
+
+    A server does not tell what is free there: then the vectors in the artifacts alone count.
+    """
+    free, needed = project.store.free_bytes(), space.disk_bytes
+    if free is None:
+        free, needed = shutil.disk_usage(project.local_state).free, space.artifact_bytes
+    floor = project.settings.release.min_free_gb * 2**30
+    if free - needed >= floor:
+        return None
+    return (
+        f"the second collection needs about {needed / 2**30:.2f} GiB and {floor / 2**30:.2f} GiB must stay free, but "
+        f"{free / 2**30:.2f} GiB are free; free some space, or lower release.min_free_gb"
+    )
+
+
 def _points(project: Project, collection: str) -> int:
     return sum(state.points for state in project.ledger.bucket_states(collection).values())
 
@@ -83,7 +106,7 @@ def _points(project: Project, collection: str) -> int:
 def _space(points: int, dimension: int) -> Space:
     vectors = points * dimension * NUMBER_BYTES
     memory = int(vectors * GRAPH_FACTOR)
-    return Space(points, memory, disk_bytes=memory + vectors + points * PAYLOAD_BYTES)
+    return Space(points, memory, disk_bytes=memory + vectors + points * PAYLOAD_BYTES, artifact_bytes=vectors)
 
 
 def _plan_of(project: Project, ledger: Ledger, chosen: Collections, spec: IndexSpec, *, is_candidate: bool) -> Plan:
@@ -98,7 +121,16 @@ def _plan_release(project: Project, ledger: Ledger, chosen: Collections) -> Rele
     plan = _plan_of(project, ledger, chosen, project.spec, is_candidate=True)
     points = plan.upsert - plan.delete + sum(s.points for s in ledger.bucket_states(chosen.candidate.name).values())
     space = _space(points, project.spec.vector_space.dimension)
-    return ReleasePlan(chosen.candidate.name, plan, space, project.store.free_bytes(), chosen.refusal)
+    blocked = space_problem(project, space) or _question_problem(project)
+    return ReleasePlan(chosen.candidate.name, plan, space, project.store.free_bytes(), chosen.refusal, blocked)
+
+
+def _question_problem(project: Project) -> str | None:
+    try:
+        check_question_files(project)
+    except SettingsError as error:
+        return str(error)
+    return None
 
 
 def _rate(project: Project, spec: IndexSpec, chosen: Collections) -> tuple[float | None, str]:

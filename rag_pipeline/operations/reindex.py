@@ -12,7 +12,8 @@ from rag_pipeline.errors import ReleaseBlockedError
 from rag_pipeline.indexing.build import BuildReport, merge_reports
 from rag_pipeline.indexing.collections import Collections, forget_refusal, settle, start_candidate
 from rag_pipeline.operations.follow import follow_sources
-from rag_pipeline.operations.plan import Space, estimate_space
+from rag_pipeline.operations.gate import check_question_files
+from rag_pipeline.operations.plan import estimate_space, space_problem
 from rag_pipeline.operations.progress import SILENT, SlicedProgress
 from rag_pipeline.ports import Progress
 from rag_pipeline.project import Project
@@ -57,7 +58,8 @@ def reindex(
 ) -> ReindexReport:
     """What was built of the candidate that the settings ask for.
 
-    Raises ReleaseBlockedError when this spec was refused before and ``force`` is not set, or the second collection does not fit.
+    Raises ReleaseBlockedError when this spec was refused before and ``force`` is not set, or the second collection does not fit;
+    SettingsError for files of questions that the gate could not use in the end.
     """
     outcome = ReindexReport(candidate=None)
     say_sometimes = _Throttle(say)
@@ -92,6 +94,7 @@ def _begin(project: Project, *, force: bool) -> Collections:
     chosen = project.collections()
     if chosen.candidate is None:
         return chosen
+    check_question_files(project)
     if force:
         with project.writer_lock():
             forget_refusal(project.ledger, project.settings.alias, project.spec)
@@ -100,7 +103,9 @@ def _begin(project: Project, *, force: bool) -> Collections:
         raise ReleaseBlockedError(
             f"these settings were refused before: {chosen.refusal}; change them, or build them again with rag reindex --force"
         )
-    _check_space(project, estimate_space(project, chosen))
+    problem = space_problem(project, estimate_space(project, chosen))
+    if problem is not None:
+        raise ReleaseBlockedError(problem)
     return chosen
 
 
@@ -112,18 +117,6 @@ def _mend(project: Project, candidate: CollectionRecord) -> None:
     report = fsck.check(project.buckets, SILENT)
     if report.findings:
         fsck.repair(report)
-
-
-def _check_space(project: Project, space: Space) -> None:
-    free = project.store.free_bytes()
-    if free is None:
-        return  # a server does not tell; the plan says what it will need
-    floor = project.settings.release.min_free_gb * 2**30
-    if free - space.disk_bytes < floor:
-        raise ReleaseBlockedError(
-            f"the second collection needs about {space.disk_bytes / 2**30:.2f} GiB and {floor / 2**30:.2f} GiB must stay "
-            f"free, but {free / 2**30:.2f} GiB are free; free some space, or lower release.min_free_gb"
-        )
 
 
 def _is_done(project: Project, buckets: Sequence[str], outcome: ReindexReport) -> bool:

@@ -1,13 +1,16 @@
 """Releases a candidate: last catch-up, gate, switch, a look right after it, and back again if that look is bad."""
 
+import json
 from dataclasses import replace
 
 from rag_pipeline.errors import ApprovalWantedError, RagPipelineError, ReleaseBlockedError
 from rag_pipeline.evaluation.gate_checks import check_canaries
 from rag_pipeline.indexing.collections import Collections, refuse, settle, start_candidate
+from rag_pipeline.indexing.identity import spec_from_values
 from rag_pipeline.indexing.release import Release, finish, go_live, switch, switch_back
 from rag_pipeline.operations.follow import follow_sources
 from rag_pipeline.operations.gate import check_whole, judge, load_canaries
+from rag_pipeline.operations.progress import SILENT
 from rag_pipeline.ports import Progress
 from rag_pipeline.project import Project
 from rag_pipeline.schema import CollectionRecord, CollectionState, GateReport
@@ -18,6 +21,7 @@ APPROVAL = "approval"
 def keep_live(project: Project) -> Release:
     """What was said of the alias after an index run: the first collection goes live, a live one stays. Under the writer lock."""
     settle(project.ledger, project.store, alias=project.settings.alias)
+    _complete_look(project, SILENT)
     chosen = project.collections()
     stale = project.parts(chosen.target, chosen.target_spec).build().stale_buckets(project.buckets)
     return go_live(project.ledger, project.store, record=chosen.target, spec=chosen.target_spec, out_of_step=len(stale))
@@ -45,6 +49,7 @@ def release(project: Project, *, approve: bool, by: str, progress: Progress) -> 
     the switch everything is looked at again; if that look is bad, the alias goes back and the candidate is refused.
     """
     with project.writer_lock():
+        _complete_look(project, progress)
         chosen = _caught_up(project, progress)
         if chosen.candidate is None or chosen.live is None:
             return keep_live(project)
@@ -71,7 +76,8 @@ def roll_back(project: Project, *, reason: str, by: str, progress: Progress) -> 
         former = next((record for record in chosen.retired if project.store.describe(record.name) is not None), None)
         if chosen.live is None or former is None:
             raise ReleaseBlockedError(
-                "there is no retired collection to go back to: nothing was switched yet, or release.grace_hours are over"
+                "there is no retired collection to go back to: nothing was switched yet, it was gone back already, or "
+                "release.grace_hours are over; rag status shows what stands, and rag reindex --force goes forward again"
             )
         try:
             problems = follow_sources(project, progress=progress)
@@ -129,19 +135,48 @@ def _switch_and_look(
     project: Project, record: CollectionRecord, former: CollectionRecord, report: GateReport, *, by: str, progress: Progress
 ) -> Release:
     content = {"by": by, "reason": "passed the gate", "evidence": {check.name: check.summary for check in report.checks}}
+    project.ledger.set_meta(_look_key(project), json.dumps([record.name, former.name]))
     done = switch(project.ledger, project.store, record=record, kind="switch", content=content)
+    _look_or_go_back(project, record, former, progress)
+    return replace(done, gate=report)
+
+
+def _look_key(project: Project) -> str:
+    """Under it lies which collection has still to be looked at after its switch, and where to go back to.
+
+    A run that dies right after a switch must not leave a bad collection live unseen.
+    """
+    return f"look_due:{project.settings.alias}"
+
+
+def _complete_look(project: Project, progress: Progress) -> None:
+    """The look that a run owed when it died right after the switch."""
+    due = json.loads(project.ledger.meta(_look_key(project)) or "[]")
+    if not due:
+        return
+    records = {record.name: record for record in project.ledger.collections(project.settings.alias)}
+    record, former = (records.get(name) for name in due)
+    is_live = project.store.resolve_alias(project.settings.alias) == due[0]
+    if is_live and record is not None and former is not None and project.store.describe(former.name) is not None:
+        _look_or_go_back(project, record, former, progress)
+    else:
+        project.ledger.set_meta(_look_key(project), "")
+
+
+def _look_or_go_back(project: Project, record: CollectionRecord, former: CollectionRecord, progress: Progress) -> None:
     fault = _look_after(project, record, progress)
-    if fault is None:
-        return replace(done, gate=report)
-    reason = f"gone back right after the switch: {fault}"
-    switch_back(project.ledger, project.store, to=former, refused=record, reason=reason, by="automatic")
-    raise ReleaseBlockedError(f"{record.name} was live for a moment and {former.name} is live again: {fault}")
+    if fault is not None:
+        reason = f"gone back right after the switch: {fault}"
+        switch_back(project.ledger, project.store, to=former, refused=record, reason=reason, by="automatic")
+    project.ledger.set_meta(_look_key(project), "")
+    if fault is not None:
+        raise ReleaseBlockedError(f"{record.name} was live for a moment and {former.name} is live again: {fault}")
 
 
 def _look_after(project: Project, record: CollectionRecord, progress: Progress) -> str | None:
     """What is wrong with the collection as readers see it now, or None."""
     try:
-        findings = check_whole(project, record, project.spec, is_live=True, progress=progress).by_kind()
+        findings = check_whole(project, record, spec_from_values(record.spec), is_live=True, progress=progress).by_kind()
         if findings:
             return f"fsck found {', '.join(f'{number} {kind}' for kind, number in findings.items())}"
         searcher, limit = project.searcher(), project.settings.release.limit

@@ -14,7 +14,7 @@ from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_valid
 from rag_pipeline.errors import SettingsError
 from rag_pipeline.indexing.chunking.rules import ChunkingSettings
 from rag_pipeline.schema import ModelFacts
-from rag_pipeline.settings.exposure import exposed_endpoint, exposed_store
+from rag_pipeline.settings.exposure import exposed_endpoint, exposed_store, has_password
 from rag_pipeline.settings.parsing import ParsingSettings as ParsingSettings
 from rag_pipeline.settings.pii import PiiSettings
 from rag_pipeline.settings.release import ReleaseSettings
@@ -270,7 +270,8 @@ def load_settings(path: str | Path | None = None, environment: Mapping[str, str]
     """
     environment = os.environ if environment is None else environment
     file = Path(path or environment.get("RAG_CONFIG") or DEFAULT_FILE).expanduser()
-    values = _merge(_read_yaml(file), _overrides(environment))
+    own_values = _read_yaml(file)
+    values = _merge(own_values, _overrides(environment))
     if environment.get("QDRANT_URL") and isinstance(values.get("store"), dict) and values["store"].get("kind") == "server":
         values["store"] = {**values["store"], "url": environment["QDRANT_URL"]}
     try:
@@ -280,6 +281,7 @@ def load_settings(path: str | Path | None = None, environment: Mapping[str, str]
     settings._root = file.resolve().parent
     settings._secrets.update({name: SecretStr(environment[name]) for name in SECRET_NAMES if environment.get(name)})
     _refuse_exposed(file, settings)
+    _refuse_written_passwords(file, settings, str(own_values.get("ledger_url") or ""))
     return settings
 
 
@@ -292,6 +294,21 @@ def _refuse_exposed(file: Path, settings: Settings) -> None:
         problems += exposed_store(store.url, has_key=has_key, allow_insecure=store.allow_insecure)
     if problems:
         raise SettingsError("\n".join(f"{file}: {problem}" for problem in problems))
+
+
+def _refuse_written_passwords(file: Path, settings: Settings, ledger_url: str) -> None:
+    """Raises SettingsError for secrets inside addresses: addresses are shown and logged, and files are copied."""
+    store_url = settings.store.url if settings.store.kind == "server" else None
+    problems = {
+        "store.url: holds a name or password; take it out, and set QDRANT_API_KEY in the environment": store_url,
+        "embedding.endpoint: holds a name or password; take it out, and set EMBEDDING_API_KEY in the environment": (
+            settings.embedding.endpoint
+        ),
+        "ledger_url: holds a password; set RAG__LEDGER_URL in the environment instead": ledger_url,
+    }
+    found = [f"{file}: {problem}" for problem, url in problems.items() if has_password(url)]
+    if found:
+        raise SettingsError("\n".join(found))
 
 
 def check_model_fits(settings: Settings, facts: ModelFacts) -> None:

@@ -21,6 +21,14 @@ def is_encrypted(url: str) -> bool:
     return urlsplit(url).scheme.lower() in ("https", "grpcs")
 
 
+def has_password(url: str | None) -> bool:
+    """Whether the address carries a name or password of its own, which would be shown wherever the address is."""
+    if url is None:
+        return False
+    parts = urlsplit(url)
+    return bool(parts.password) or (parts.username is not None and parts.scheme in ("http", "https"))
+
+
 def exposed_store(url: str, *, has_key: bool, allow_insecure: bool) -> Iterator[str]:
     """What is wrong with a Qdrant server at this address, each with its remedy."""
     if is_loopback(url) or allow_insecure:

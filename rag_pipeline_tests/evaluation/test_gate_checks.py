@@ -214,6 +214,15 @@ def test_candidate_may_be_slower_by_the_factor_or_fast_enough(
     assert check.evidence["candidate_ms"] == pytest.approx({"p50": candidate_ms, "p95": candidate_ms})
 
 
+def test_slow_searches_are_timed_for_half_a_minute_only() -> None:
+    watch = Watch()
+    check = check_latency(asked("a"), watch.search(1000), watch.search(1000), factor=2.0, ok_ms=1, timer=watch)
+    assert check.evidence["searches"] == 15
+    watch = Watch()
+    check = check_latency(asked("a"), watch.search(9000), watch.search(9000), factor=2.0, ok_ms=1, timer=watch)
+    assert check.evidence["searches"] == 10
+
+
 def test_loading_the_model_is_no_search_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate_checks, "TIMED_SEARCHES", 4)
     watch = Watch()

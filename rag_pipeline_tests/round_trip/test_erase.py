@@ -11,7 +11,14 @@ from pydantic import SecretStr
 from rag_pipeline.adapters.byte_search import files_below, find_in_files, written_forms
 from rag_pipeline.guardrails.pii.subjects import subject_digest
 from rag_pipeline.indexing.erased_text import all_text
-from rag_pipeline.operations.erase import choose_by_subject, choose_documents, complete_unfinished, erase, unfinished
+from rag_pipeline.operations.erase import (
+    choose_by_subject,
+    choose_documents,
+    complete_unfinished,
+    erase,
+    is_masked_unsearchable,
+    unfinished,
+)
 from rag_pipeline.operations.progress import SILENT
 from rag_pipeline.operations.reindex import reindex
 from rag_pipeline.operations.release import release, roll_back
@@ -248,5 +255,26 @@ def test_twenty_documents_of_a_person_stay_gone_whatever_happens(tmp_path: Path)
         assert erase(project, choose_documents(project, names(20))).is_proven
         assert_gone(project)
         assert project.ledger.count_documents() == len(TOPICS)
+    finally:
+        project.close()
+
+
+@pytest.mark.parametrize("key", [None, "a key of the owner"])
+def test_a_document_is_erased_by_the_real_name_that_only_its_owner_knows(tmp_path: Path, key: str | None) -> None:
+    real = "paid 900101-1234568.md"
+    file = write_settings(tmp_path / "project", pii={"enabled": True})
+    fill(file.parent / "docs", {real: article("apple"), "paid 900101-2234567.md": article("pear")})
+    project = open_project(file, parser=FakeParser())
+    if key is not None:
+        project.settings._secrets["RAG_PII_KEY"] = SecretStr(key)
+    try:
+        index_once(project)
+        for name in (real, f"handbook/{real}", project.sources["handbook"].uri(real)):
+            chosen = choose_documents(project, [name])
+            assert (len(chosen.ids), chosen.unknown) == (1, ()), name
+        (file.parent / "docs" / real).unlink()
+        gone = choose_documents(project, [real])
+        assert (len(gone.ids), bool(gone.unknown)) == ((1, False) if key else (0, True))
+        assert is_masked_unsearchable(project) is (key is None)
     finally:
         project.close()

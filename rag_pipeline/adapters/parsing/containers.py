@@ -59,7 +59,9 @@ def _refuse_bomb(entries: list[zipfile.ZipInfo], *, packed: int) -> None:
         raise ParseLimitError(f"holds {len(entries)} parts, more than parsing.max_entries", reason="limit_entries")
     unpacked = sum(entry.file_size for entry in entries)
     if unpacked > limits.unpacked_bytes:
-        raise ParseLimitError(f"unpacks to {unpacked} bytes, more than parsing.max_unpacked_mb", reason="limit_expansion")
+        raise ParseLimitError(
+            f"unpacks to {unpacked / 2**20:.0f} MiB, more than parsing.max_unpacked_mb", reason="limit_expansion"
+        )
     if unpacked > max(_RATIO_FROM_BYTES, limits.expansion_ratio * packed):
         raise ParseLimitError(f"unpacks to {unpacked / packed:.0f} times its size", reason="limit_expansion")
     placed = sorted(entries, key=lambda entry: entry.header_offset)
