@@ -57,9 +57,10 @@ class ConvertedModel:
 
     def save(self, folder: Path) -> None:
         """Into the folder, whole or not at all; what was kept of the same model by other versions goes."""
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".tmp", dir=folder.parent))
+        draft: Path | None = None
         try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            draft = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".tmp", dir=folder.parent))
             _openvino().save_model(self.graph, draft / _MODEL_FILE, compress_to_fp16=False)
             np.save(draft / _REFERENCE_FILE, self.reference)
             for older in folder.parent.glob(f"{folder.name.partition('-')[0]}-*"):
@@ -67,7 +68,8 @@ class ConvertedModel:
                     shutil.rmtree(older)
             draft.replace(folder)
         except OSError:  # a cache that cannot be written costs time and nothing else
-            shutil.rmtree(draft, ignore_errors=True)
+            if draft is not None:
+                shutil.rmtree(draft, ignore_errors=True)
 
 
 def read_converted(folder: Path) -> ConvertedModel | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rag_pipeline.adapters.engine_choice import EngineChoice
-from rag_pipeline.adapters.engines import LoadedModel
+from rag_pipeline.adapters.engines import Engine, LoadedModel
 from rag_pipeline.schema import Matrix, ModelFacts, Vector
 from rag_pipeline.settings import EmbeddingSettings
 
@@ -23,7 +23,7 @@ class SentenceTransformerEmbedder:
         self._facts = facts
         self._settings = settings
         self._choice = EngineChoice(facts, settings, cache_dir)
-        self._model: LoadedModel | None = None
+        self._model: LoadedModel[Engine] | None = None
         self._is_settled = False
         # One forward pass uses every core or the whole device; two at once would only take each other's memory.
         self._lock = threading.RLock()

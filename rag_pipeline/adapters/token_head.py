@@ -65,11 +65,11 @@ def _without_prompt(mask: Mask, prompt_length: int) -> Mask:
 
 
 def _first(tokens: Tokens, mask: Mask) -> Matrix:
-    return tokens[np.arange(len(tokens)), mask.argmax(axis=1)]
+    return np.asarray(tokens[np.arange(len(tokens)), mask.argmax(axis=1)])
 
 
 def _last(tokens: Tokens, mask: Mask) -> Matrix:
-    return tokens[np.arange(len(tokens)), mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)]
+    return np.asarray(tokens[np.arange(len(tokens)), mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)])
 
 
 def _maximum(tokens: Tokens, mask: Mask) -> Matrix:
@@ -83,17 +83,17 @@ def _weighted(tokens: Tokens, weights: npt.NDArray[np.float32]) -> Matrix:
 
 def _mean(tokens: Tokens, mask: Mask) -> Matrix:
     weights = mask.astype(np.float32)
-    return _weighted(tokens, weights) / np.maximum(weights.sum(axis=1, keepdims=True), _SMALLEST)
+    return np.asarray(_weighted(tokens, weights) / np.maximum(weights.sum(axis=1, keepdims=True), _SMALLEST))
 
 
 def _root_mean(tokens: Tokens, mask: Mask) -> Matrix:
     weights = mask.astype(np.float32)
-    return _weighted(tokens, weights) / np.sqrt(np.maximum(weights.sum(axis=1, keepdims=True), _SMALLEST))
+    return np.asarray(_weighted(tokens, weights) / np.sqrt(np.maximum(weights.sum(axis=1, keepdims=True), _SMALLEST)))
 
 
 def _rising_mean(tokens: Tokens, mask: Mask) -> Matrix:
     weights = (mask * np.arange(1, mask.shape[1] + 1)).astype(np.float32)
-    return _weighted(tokens, weights) / np.maximum(weights.sum(axis=1, keepdims=True), _SMALLEST)
+    return np.asarray(_weighted(tokens, weights) / np.maximum(weights.sum(axis=1, keepdims=True), _SMALLEST))
 
 
 _POOLINGS: Mapping[str, Callable[[Tokens, Mask], Matrix]] = {
@@ -139,9 +139,9 @@ def _step(step: ModelStep) -> _Step:
 def _dense(step: ModelStep) -> _Step:
     settings = step.settings()
     activation = str(settings.get("activation_function", "torch.nn.modules.activation.Tanh")).rpartition(".")[2]
-    others = [key for key in ("use_residual", "module_output_name") if settings.get(key)]
-    if settings.get("module_input_name", "sentence_embedding") != "sentence_embedding":
-        others.append("module_input_name")
+    names = ("module_input_name", "module_output_name")
+    others = [key for key in names if settings.get(key) not in (None, "sentence_embedding")]
+    others += ["use_residual"] if settings.get("use_residual") else []
     if activation not in _ACTIVATIONS or others:
         raise SettingsError(f"embedding.engine: a Dense step with {', '.join(others) or activation} is done by torch alone")
     weights = _weights(step)

@@ -165,9 +165,36 @@ def test_arithmetic_that_the_engine_has_not_is_refused() -> None:
         _embedder(None, engine="openvino", dtype="float16").embed_query("hello")
 
 
+@pytest.mark.deep
+def test_memory_does_not_grow_with_the_number_of_shapes(cache: Path) -> None:
+    told = subprocess.run([sys.executable, "-c", SHAPES, str(cache)], capture_output=True, text=True, check=True)
+    after_200, after_1000 = map(float, told.stdout.split())
+    assert after_1000 < after_200 + 40
+
+
+SHAPES = """
+import random, sys
+from pathlib import Path
+from rag_pipeline.adapters.model_opener import ModelOpener
+from rag_pipeline.settings import EmbeddingSettings
+from rag_pipeline_tests.packaged_model import packaged_facts
+
+def resident_mib():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+
+model = ModelOpener(packaged_facts(), EmbeddingSettings(device="cpu"), Path(sys.argv[1])).kept("float32")
+shapes = [(count, length) for count in range(1, 9) for length in range(4, 129)]
+random.Random(0).shuffle(shapes)
+for number, (count, length) in enumerate(shapes, 1):
+    model.embed(["a " * (length - 2)] * count, prompt="")
+    if number in (200, 1000):
+        print(resident_mib(), flush=True)
+"""
+
+
 def _failing(error: Exception) -> SentenceTransformerEmbedder:
     embedder = _embedder(None, engine="openvino", dtype="float32")
-    embedder.embed_query("loaded")
+    embedder.embed_documents(["loaded"])
 
     def fail(*_: object, **__: object) -> None:
         raise error

@@ -45,7 +45,7 @@ def _by_torch(modules: list[Any], prompt_length: int) -> Any:
 @pytest.mark.parametrize("includes_prompt", [True, False])
 @pytest.mark.parametrize("mode", [*MODES, ["cls", "mean"]])
 def test_pooling_is_that_of_the_library(mode: Any, includes_prompt: bool, tmp_path: Path) -> None:
-    from sentence_transformers.models import Pooling
+    from sentence_transformers.sentence_transformer.modules import Pooling
 
     modules = [Pooling(WIDTH, mode, include_prompt=includes_prompt)]
     vectors = TokenHead(_save(tmp_path, modules)).pool(TOKENS, MASK, prompt_length=2)
@@ -53,7 +53,7 @@ def test_pooling_is_that_of_the_library(mode: Any, includes_prompt: bool, tmp_pa
 
 
 def test_old_names_of_pooling_are_known(tmp_path: Path) -> None:
-    from sentence_transformers.models import Pooling
+    from sentence_transformers.sentence_transformer.modules import Pooling
 
     _save(tmp_path, [Pooling(WIDTH)])
     old = {"word_embedding_dimension": WIDTH, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}
@@ -65,7 +65,7 @@ def test_old_names_of_pooling_are_known(tmp_path: Path) -> None:
 @pytest.mark.parametrize("activation", ["Tanh", "Identity", "ReLU"])
 def test_steps_behind_pooling_are_those_of_the_library(activation: str, tmp_path: Path) -> None:
     import torch
-    from sentence_transformers.models import Dense, Dropout, LayerNorm, Normalize, Pooling
+    from sentence_transformers.sentence_transformer.modules import Dense, Dropout, LayerNorm, Normalize, Pooling
 
     layer_norm = LayerNorm(4)
     torch.nn.init.uniform_(layer_norm.norm.weight)
@@ -83,7 +83,7 @@ def test_a_model_without_steps_gets_the_mean(tmp_path: Path) -> None:
 
 def test_an_unknown_activation_stays_with_torch(tmp_path: Path) -> None:
     import torch
-    from sentence_transformers.models import Dense, Pooling
+    from sentence_transformers.sentence_transformer.modules import Dense, Pooling
 
     _save(tmp_path, [Pooling(WIDTH), Dense(WIDTH, 4, activation_function=torch.nn.GELU())])
     with pytest.raises(SettingsError, match="GELU is done by torch alone"):
@@ -91,7 +91,7 @@ def test_an_unknown_activation_stays_with_torch(tmp_path: Path) -> None:
 
 
 def test_a_residual_stays_with_torch(tmp_path: Path) -> None:
-    from sentence_transformers.models import Dense, Pooling
+    from sentence_transformers.sentence_transformer.modules import Dense, Pooling
 
     _save(tmp_path, [Pooling(WIDTH), Dense(WIDTH, 4, use_residual=True)])
     with pytest.raises(SettingsError, match="use_residual is done by torch alone"):
