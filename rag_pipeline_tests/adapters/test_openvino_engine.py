@@ -1,6 +1,7 @@
 """The model in OpenVINO: equal vectors, kept on disk, chosen by trial, remembered, silent, and without torch for questions."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -86,12 +87,10 @@ assert not {"torch", "transformers", "sentence_transformers", "openvino_telemetr
 """
 
 CONVERSION = """
-import socket, subprocess, sys
-from pathlib import Path
+import socket, sys
 def refuse(*_):
     raise SystemExit("a connection was tried")
 socket.socket.connect = socket.socket.connect_ex = socket.socket.sendto = socket.getaddrinfo = socket.create_connection = refuse
-Path.home = classmethod(lambda cls: Path(sys.argv[1]))
 from rag_pipeline_tests.packaged_model import packaged_embedder
 packaged_embedder(engine="openvino").embed_documents(["hello world"])
 assert not [name for name in sys.modules if name.startswith("openvino_telemetry.")]
@@ -105,9 +104,10 @@ def test_a_question_needs_neither_torch_nor_the_network(cache: Path) -> None:
 
 
 def test_a_conversion_is_silent_and_asks_no_network(tmp_path: Path) -> None:
-    told = subprocess.run([sys.executable, "-c", CONVERSION, str(tmp_path)], capture_output=True, text=True, check=True)
+    home = {**os.environ, "HOME": str(tmp_path)}
+    told = subprocess.run([sys.executable, "-c", CONVERSION], env=home, capture_output=True, text=True, check=True)
     assert (told.stdout, told.stderr) == ("", "")
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path / "intel").exists()  # where the library notes who it reports
 
 
 def test_a_kept_model_that_makes_other_vectors_is_not_used(own_cache: Path) -> None:
