@@ -14,7 +14,7 @@ WORKDIR /opt/rag_pipeline
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY rag_pipeline rag_pipeline
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --constraint constraints.txt ".[ui,model,postgres,s3,gcs,pii]"
+    pip install --constraint constraints.txt ".[ui,model,openvino,postgres,s3,gcs,pii]"
 
 # Dagster reads its settings from DAGSTER_HOME and writes below /var/lib.
 ENV DAGSTER_HOME=/opt/dagster \

@@ -23,7 +23,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=24"
 	@echo "installing torch, then the rest; about two minutes"
 	$(BIN)/python -m pip install --quiet "torch==2.13.0"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[ui,model,s3,pii,test]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[ui,model,openvino,s3,pii,test]"
 	@touch $@
 
 demo: install  ## index the bundled documents and ask three questions

@@ -18,10 +18,10 @@ def packaged_facts() -> ModelFacts:
 
 
 @cache
-def packaged_embedder(dtype: str = "float32") -> SentenceTransformerEmbedder:
+def packaged_embedder(dtype: str = "float32", engine: str = "torch") -> SentenceTransformerEmbedder:
     """It, on the CPU, in the given arithmetic."""
     import torch
 
     torch.set_num_threads(2)  # tests run side by side
-    settings = EmbeddingSettings.model_validate({"device": "cpu", "dtype": dtype})
+    settings = EmbeddingSettings.model_validate({"device": "cpu", "engine": engine, "dtype": dtype})
     return SentenceTransformerEmbedder(packaged_facts(), settings)

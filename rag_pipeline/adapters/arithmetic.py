@@ -1,7 +1,6 @@
-"""Chooses the arithmetic of a model by trying it: half precision where it is faster and agrees with float32."""
+"""Chooses the engine and the arithmetic of a model by trying them: the fastest that agrees with torch in float32."""
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,17 +29,41 @@ _LENGTH = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """One arithmetic on the sample."""
+class Way:
+    """An engine and its arithmetic."""
 
+    engine: str
     dtype: str
+
+    def __str__(self) -> str:
+        return f"{self.engine} {self.dtype}"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One way on the sample."""
+
+    way: Way
     tokens_per_s: float
     agreement: float
-    """Smallest cosine to float32 among the sample texts."""
+    """Smallest cosine to torch in float32 among the sample texts."""
 
     def describe(self) -> dict[str, Any]:
         """JSON values for metadata."""
-        return {"dtype": self.dtype, "tokens_per_s": round(self.tokens_per_s), "agreement": round(self.agreement, 5)}
+        speed, agreement = round(self.tokens_per_s), round(self.agreement, 5)
+        return {"engine": self.way.engine, "dtype": self.way.dtype, "tokens_per_s": speed, "agreement": agreement}
+
+
+def ways_to_try(engine: str, dtype: str, *, openvino: Sequence[str], half: str | None) -> list[Way]:
+    """What the settings leave open, the most exact first.
+
+    ``openvino`` are the kinds of arithmetic that this engine has on the device, none where it is not there; ``half`` is
+    the half precision that torch computes in hardware.
+    """
+    torch_dtypes = [kind for kind in ("float32", half) if kind] if dtype == "auto" else [dtype]
+    ways = [Way("torch", kind) for kind in torch_dtypes if engine != "openvino"]
+    ways += [Way("openvino", kind) for kind in openvino if engine != "torch" and dtype in ("auto", kind)]
+    return sorted(ways, key=lambda way: way.dtype != "float32")
 
 
 def half_precision(device: str) -> str | None:
@@ -56,42 +79,13 @@ def half_precision(device: str) -> str | None:
     return "bfloat16" if any(units.get(unit) for unit in ("avx512_bf16", "amx_bf16", "bf16")) else None
 
 
-def measure(embed_tokens: Callable[[int, int], int], *, device: str) -> float:
-    """Tokens a second; on a CPU those of one core, in that core's own time.
+def measure(embed_tokens: Callable[[int, int], int], clock: Callable[[], float]) -> float:
+    """Tokens a second of the fastest of a few looks, which together take about half a second.
 
-    ``embed_tokens`` works on a number of texts of a number of tokens and says how many tokens that were in all. On a
-    machine that others use as well, several threads wait for each other and wall time says nothing about arithmetic.
+    ``embed_tokens`` works on a number of texts of a number of tokens and says how many tokens that were in all. On a CPU
+    the clock is that of one core: on a machine that others use as well, several threads wait for each other and wall
+    time says nothing about arithmetic.
     """
-    if device != "cpu":
-        return _best_rate(embed_tokens, time.perf_counter)
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return _best_rate(embed_tokens, time.thread_time)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def agreement(reference: Matrix, other: Matrix) -> float:
-    """Smallest cosine between rows of the same text; -1 where a row is not finite."""
-    lengths = np.linalg.norm(reference, axis=1) * np.linalg.norm(other, axis=1)
-    cosines = (reference * other).sum(axis=1) / lengths
-    return float(np.nan_to_num(cosines, nan=-1.0, posinf=-1.0, neginf=-1.0).min())
-
-
-def verdict(full: Trial, half: Trial) -> tuple[bool, str]:
-    """Whether half precision is taken, and why."""
-    gain = half.tokens_per_s / full.tokens_per_s
-    seen = f"{half.dtype} is {gain:.1f} x as fast as float32 here, smallest cosine to it {half.agreement:.4f}"
-    if half.agreement < AGREEMENT_MIN:
-        return False, f"{seen}: below {AGREEMENT_MIN}"
-    return gain >= GAIN_MIN, seen if gain >= GAIN_MIN else f"{seen}: not worth it"
-
-
-def _best_rate(embed_tokens: Callable[[int, int], int], clock: Callable[[], float]) -> float:
-    """Tokens a second of the fastest of a few looks, which together take about half a second."""
 
     def look(count: int) -> tuple[float, int]:
         started = clock()
@@ -103,3 +97,30 @@ def _best_rate(embed_tokens: Callable[[int, int], int], clock: Callable[[], floa
         count = max(1, min(64, int(_TRIAL_S / seconds / _LOOKS)))
         seconds, tokens = min(look(count) for _ in range(_LOOKS))
     return tokens / seconds
+
+
+def agreement(reference: Matrix, other: Matrix) -> float:
+    """Smallest cosine between rows of the same text; -1 where a row is not finite."""
+    lengths = np.linalg.norm(reference, axis=1) * np.linalg.norm(other, axis=1)
+    cosines = (reference * other).sum(axis=1) / lengths
+    return float(np.nan_to_num(cosines, nan=-1.0, posinf=-1.0, neginf=-1.0).min())
+
+
+def choose(trials: Sequence[Trial]) -> tuple[Way, str]:
+    """The way to take, and why: the fastest that agrees; a less exact one only where it is worth it.
+
+    ``trials`` start with the most exact way, which all others are compared with.
+    """
+    first = best = trials[0]
+    for trial in trials[1:]:
+        if trial.agreement >= AGREEMENT_MIN and trial.tokens_per_s >= GAIN_MIN * best.tokens_per_s:
+            best = trial
+    return best.way, "; ".join(_reason(trial, best, first) for trial in trials[1:]) or f"{first.way} is all that there is to try"
+
+
+def _reason(trial: Trial, best: Trial, first: Trial) -> str:
+    gain = trial.tokens_per_s / first.tokens_per_s
+    seen = f"{trial.way} is {gain:.1f} x as fast as {first.way} here, smallest cosine {trial.agreement:.4f}"
+    if trial.agreement < AGREEMENT_MIN:
+        return f"{seen}: below {AGREEMENT_MIN}"
+    return seen if trial is best else f"{seen}: not worth it"

@@ -35,7 +35,7 @@ _OFFSET_POSITIONS = {"camembert", "data2vec-text", "ibert", "longformer", "mpnet
 
 
 @dataclass(frozen=True, slots=True)
-class _Module:
+class ModelStep:
     """One step of the model: text to token vectors, token vectors to one vector, one vector to another."""
 
     kind: str
@@ -52,7 +52,7 @@ def inspect_model(reference: str, *, base: Path, cache_dir: Path | None = None, 
     model, the weights need not be on this machine; a hub id's commit then stands for them.
     """
     folder = find_model(reference, base=base, needs_weights=needs_weights)
-    modules = _modules(folder)
+    modules = model_steps(folder)
     _refuse_code(folder, modules)
     has_weights = _has_safe_weights(modules, is_needed=needs_weights)
     facts = FileFacts(cache_dir)
@@ -91,7 +91,7 @@ def find_model(reference: str, *, base: Path, needs_weights: bool = True) -> Pat
 
 def tokenizer_file(folder: Path) -> Path:
     """The model's ``tokenizer.json``. Raises SettingsError where it has none."""
-    for file in (_modules(folder)[0].folder / "tokenizer.json", folder / "tokenizer.json"):
+    for file in (model_steps(folder)[0].folder / "tokenizer.json", folder / "tokenizer.json"):
         if file.exists():
             return file
     raise SettingsError(
@@ -146,13 +146,13 @@ def _is_whole(folder: Path, *, needs_weights: bool) -> bool:
     return (folder / "config.json").exists() and (not needs_weights or any(folder.glob("*.safetensors")))
 
 
-def _modules(folder: Path) -> list[_Module]:
+def model_steps(folder: Path) -> list[ModelStep]:
     """The steps of the model, in order. A plain transformer without a list of steps gets a mean over its tokens."""
     file = folder / "modules.json"
     if not file.exists():
         if not (folder / "config.json").exists():
             raise SettingsError(f"embedding.model: {folder} holds no model (neither modules.json nor config.json); mend the path")
-        return [_Module("Transformer", folder)]
+        return [ModelStep("Transformer", folder)]
     modules = []
     for entry in _read_json(file, kind=list):
         library, _, kind = str(entry.get("type", "")).rpartition(".")
@@ -161,13 +161,13 @@ def _modules(folder: Path) -> list[_Module]:
                 f"embedding.model: {folder} is built from a module '{kind}' that is not supported; choose a model of "
                 f"{', '.join(sorted(_MODULES))}, or serve this one and set embedding.endpoint"
             )
-        modules.append(_Module(kind, folder / str(entry.get("path", ""))))
+        modules.append(ModelStep(kind, folder / str(entry.get("path", ""))))
     if not modules or modules[0].kind != "Transformer":
         raise SettingsError(f"embedding.model: {folder} does not start with a transformer; choose another model")
     return modules
 
 
-def _refuse_code(folder: Path, modules: list[_Module]) -> None:
+def _refuse_code(folder: Path, modules: list[ModelStep]) -> None:
     """Raises SettingsError for a model that brings code of its own."""
     config = _read_json(modules[0].folder / "config.json")
     code = sorted(file.name for module in modules for file in {folder, module.folder} for file in file.glob("*.py"))
@@ -178,7 +178,7 @@ def _refuse_code(folder: Path, modules: list[_Module]) -> None:
         )
 
 
-def _has_safe_weights(modules: list[_Module], *, is_needed: bool) -> bool:
+def _has_safe_weights(modules: list[ModelStep], *, is_needed: bool) -> bool:
     """True where every step with weights has them as safetensors. Raises SettingsError where they are needed."""
     for module in modules:
         if module.kind not in _MODULES_WITH_WEIGHTS or any(module.folder.glob("*.safetensors")):
@@ -194,7 +194,7 @@ def _has_safe_weights(modules: list[_Module], *, is_needed: bool) -> bool:
     return True
 
 
-def _digest(folder: Path, modules: list[_Module], *, facts: FileFacts, extra: str) -> str:
+def _digest(folder: Path, modules: list[ModelStep], *, facts: FileFacts, extra: str) -> str:
     """SHA-256 over the names and digests of every file that decides a vector."""
     total = hashlib.sha256(extra.encode())
     for file in sorted(_deciding_files(folder, modules)):
@@ -202,7 +202,7 @@ def _digest(folder: Path, modules: list[_Module], *, facts: FileFacts, extra: st
     return total.hexdigest()
 
 
-def _deciding_files(folder: Path, modules: list[_Module]) -> set[Path]:
+def _deciding_files(folder: Path, modules: list[ModelStep]) -> set[Path]:
     """README, other formats of the same weights and a list of prompts decide nothing and are left out."""
     places = {folder, *(module.folder for module in modules)}
     return {file for place in places for pattern in (*_WEIGHTS, *_TOKENIZER, *_SETTINGS) for file in place.glob(pattern)}
@@ -217,7 +217,7 @@ def _count_special_tokens(tokenizer: Path) -> int:
     return int(load_tokenizer(tokenizer).num_special_tokens_to_add(is_pair=False))
 
 
-def _dimension(modules: list[_Module], config: Mapping[str, Any]) -> int:
+def _dimension(modules: list[ModelStep], config: Mapping[str, Any]) -> int:
     """Length of the vector that leaves the last step."""
     width: Any = next((config[key] for key in ("hidden_size", "d_model", "dim", "n_embd") if config.get(key)), 0)
     for module in modules[1:]:

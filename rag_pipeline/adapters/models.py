@@ -91,4 +91,4 @@ class Models:
             return EndpointEmbedder(facts, settings, self._settings.secret("EMBEDDING_API_KEY"))
         from rag_pipeline.adapters.sentence_transformer_embedder import SentenceTransformerEmbedder
 
-        return SentenceTransformerEmbedder(facts, settings)
+        return SentenceTransformerEmbedder(facts, settings, self._cache_dir)

@@ -69,9 +69,14 @@ class EmbeddingSettings(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         default="auto", description="Where the model runs. Changes no fingerprint: a CPU and a GPU fill one index."
     )
+    engine: Literal["auto", "torch", "openvino"] = Field(
+        default="auto",
+        description="Library that runs the model on a CPU. `auto` measures once which is faster and agrees, and remembers it; "
+        "`openvino` needs the extra of that name. A GPU is always torch's. Changes no fingerprint.",
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
-        description="Arithmetic. `auto` measures at start-up and takes half precision where it is faster and agrees.",
+        description="Arithmetic. `auto` measures once and takes half precision where it is faster and agrees.",
     )
     batch_tokens: int = Field(
         default=8192, ge=64, description="Tokens of one batch, padding included. Halved by itself when memory runs out."

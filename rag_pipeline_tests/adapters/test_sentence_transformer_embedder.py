@@ -2,6 +2,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 
 from rag_pipeline.adapters import arithmetic
-from rag_pipeline.adapters.arithmetic import Trial, agreement, measure, verdict
+from rag_pipeline.adapters.arithmetic import Trial, Way, agreement, choose, measure, ways_to_try
 from rag_pipeline.adapters.model_files import inspect_model
 from rag_pipeline.adapters.sentence_transformer_embedder import SentenceTransformerEmbedder
+from rag_pipeline.adapters.torch_engine import TorchEngine
 from rag_pipeline.errors import BackendRejectedError, BadVectorError, BatchTooLargeError, SettingsError, TruncationError
 from rag_pipeline.schema import ModelFacts
 from rag_pipeline.settings import EmbeddingSettings
@@ -27,7 +29,7 @@ CANONICAL = {
 
 
 def _embedder(facts: ModelFacts | None = None, **settings: Any) -> SentenceTransformerEmbedder:
-    chosen = EmbeddingSettings.model_validate({"device": "cpu", "dtype": "float32", **settings})
+    chosen = EmbeddingSettings.model_validate({"device": "cpu", "engine": "torch", "dtype": "float32", **settings})
     return SentenceTransformerEmbedder(facts or packaged_facts(), chosen)
 
 
@@ -150,11 +152,37 @@ def test_half_precision_that_loses_is_undone(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("speed", "cosine", "expected"), [(200, 0.999, True), (105, 1.0, False), (900, 0.98, False), (50, 1.0, False)]
 )
-def test_half_precision_must_be_faster_and_agree(speed: float, cosine: float, expected: bool) -> None:
-    full, half = Trial("float32", tokens_per_s=100, agreement=1.0), Trial("bfloat16", tokens_per_s=speed, agreement=cosine)
-    is_better, why = verdict(full, half)
-    assert is_better is expected
+def test_a_less_exact_way_must_be_faster_and_agree(speed: float, cosine: float, expected: bool) -> None:
+    full = Trial(Way("torch", "float32"), tokens_per_s=100, agreement=1.0)
+    half = Trial(Way("torch", "bfloat16"), tokens_per_s=speed, agreement=cosine)
+    way, why = choose([full, half])
+    assert way == (half.way if expected else full.way)
     assert f"{speed / 100:.1f} x" in why
+
+
+def test_the_fastest_that_agrees_is_taken_and_every_other_is_told() -> None:
+    speeds = {"torch float32": 100, "openvino float32": 220, "torch bfloat16": 230, "openvino bfloat16": 450}
+    trials = [Trial(Way(*name.split()), tokens_per_s=speed, agreement=0.999) for name, speed in speeds.items()]
+    way, why = choose(trials)
+    assert str(way) == "openvino bfloat16"
+    assert all(name in why for name in list(speeds)[1:])
+    assert str(choose(trials[:3])[0]) == "openvino float32"  # bfloat16 gains too little over it
+
+
+@pytest.mark.parametrize(
+    ("engine", "dtype", "expected"),
+    [
+        ("auto", "auto", "torch float32, openvino float32, torch bfloat16, openvino bfloat16"),
+        ("auto", "bfloat16", "torch bfloat16, openvino bfloat16"),
+        ("torch", "auto", "torch float32, torch bfloat16"),
+        ("openvino", "auto", "openvino float32, openvino bfloat16"),
+        ("openvino", "float32", "openvino float32"),
+        ("openvino", "float16", ""),
+    ],
+)
+def test_settings_say_what_is_tried(engine: str, dtype: str, expected: str) -> None:
+    ways = ways_to_try(engine, dtype, openvino=["float32", "bfloat16"], half="bfloat16")
+    assert ", ".join(map(str, ways)) == expected
 
 
 def test_vectors_that_are_not_finite_agree_with_nothing() -> None:
@@ -171,7 +199,7 @@ def test_a_measurement_works_on_a_bounded_number_of_texts() -> None:
         calls.append((count, length))
         return count * length
 
-    assert measure(work, device="cuda") > 0
+    assert measure(work, time.perf_counter) > 0
     assert max(count for count, _ in calls) <= 64
     assert len(calls) == 5
 
@@ -179,14 +207,12 @@ def test_a_measurement_works_on_a_bounded_number_of_texts() -> None:
 def test_a_cpu_is_measured_on_one_core_and_gets_its_threads_back() -> None:
     import torch
 
-    before, seen = torch.get_num_threads(), set()
-
-    def work(count: int, length: int) -> int:
-        seen.add(torch.get_num_threads())
-        return count * length
-
-    measure(work, device="cpu")
-    assert seen == {1}
+    embedder = packaged_embedder()
+    embedder.embed_query("loaded")
+    before = torch.get_num_threads()
+    assert embedder._model is not None
+    with embedder._model.engine.on_one_core():
+        assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before
 
 
@@ -198,7 +224,7 @@ def test_a_slow_model_is_measured_on_one_text(monkeypatch: pytest.MonkeyPatch) -
         calls.append(count)
         return count * length
 
-    assert measure(work, device="cuda") > 0
+    assert measure(work, time.perf_counter) > 0
     assert calls == [1]
 
 
@@ -214,7 +240,8 @@ def _failing(error: BaseException) -> SentenceTransformerEmbedder:
         raise error
 
     assert embedder._model is not None
-    embedder._model._modules[0].register_forward_pre_hook(fail)
+    assert isinstance(embedder._model.engine, TorchEngine)
+    embedder._model.engine.modules[0].register_forward_pre_hook(fail)
     return embedder
 
 

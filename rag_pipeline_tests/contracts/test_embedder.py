@@ -25,12 +25,12 @@ TEXTS = (
 DIMENSION = 64
 
 
-@pytest.fixture(params=["hash", "sentence_transformer", "endpoint"])
+@pytest.fixture(params=["hash", "torch", "openvino", "endpoint"])
 def embedder(request: pytest.FixtureRequest) -> Iterator[Embedder]:
     if request.param == "hash":
         yield HashEmbedder(max_words=512)
-    elif request.param == "sentence_transformer":
-        yield packaged_embedder()
+    elif request.param in ("torch", "openvino"):
+        yield packaged_embedder(engine=request.param)
     else:
         with serve(HashEmbedder(DIMENSION)) as server:
             settings = EmbeddingSettings(endpoint=server.url)
