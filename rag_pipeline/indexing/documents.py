@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from rag_pipeline.errors import DocumentError, UnstableDocumentError
 from rag_pipeline.guardrails.pii.policy import masking_of
-from rag_pipeline.indexing.identity import masking_part, parse_key
+from rag_pipeline.indexing.identity import masking_part, parse_key, text_digest
+from rag_pipeline.indexing.owners import Owners
 from rag_pipeline.indexing.quarantine import READ_FAILURE, suffix_of
 from rag_pipeline.ports import DocumentSource, Ledger, Masker, ParseOutcome, Parser, ParseRequest, Progress, StoredDocuments
 from rag_pipeline.schema import DocumentRecord, DocumentType, ParsedDocument, QuarantineEntry, StoredDocument
@@ -88,7 +89,7 @@ class DocumentStage:
         self._parsing = parsing
         self._masking = masking
         self._others = others
-        self._owners: dict[str, tuple[StoredDocuments, str, str]] | None = None
+        self._owners: Owners | None = None
         self._foreign: tuple[StoredDocuments, str, list[StoredDocument]] | None = None
 
     def load(self, bucket: str) -> DocumentsOutcome:
@@ -241,25 +242,23 @@ class DocumentStage:
         return left
 
     def _parsed_elsewhere(self, record: DocumentRecord) -> StoredDocument | None:
-        if self._owners is None:
-            self._owners = {
-                digest: (artifact, bucket, document)
-                for artifact in (*self._others, self._artifact)
-                for bucket in self._buckets
-                for digest, document in artifact.content_keys(bucket)
-            }
-        owner = self._owners.get(record.content_hash)
-        if owner is None:
+        key = text_digest(record.content_hash)
+        place = self._known_owners().find([key]).get(key)
+        if place is None:
             return None
-        artifact, bucket, document = owner
-        return next(
-            (
-                row
-                for row in self._rows_of(artifact, bucket)
-                if row.document_id == document and row.content_hash == record.content_hash and self._is_parse_of(row, record)
-            ),
-            None,
-        )
+        number, bucket = place.split()
+        rows = self._rows_of((*self._others, self._artifact)[int(number)], bucket)
+        return next((r for r in rows if r.content_hash == record.content_hash and self._is_parse_of(r, record)), None)
+
+    def _known_owners(self) -> Owners:
+        """Artifact, by its number, and bucket of every content; read once a run, and only when something is to be parsed."""
+        if self._owners is None:
+            self._owners = Owners()
+            for number, artifact in enumerate((*self._others, self._artifact)):
+                for bucket in self._buckets:
+                    contents = (text_digest(content_hash) for content_hash, _ in artifact.content_keys(bucket))
+                    self._owners.add(f"{number} {bucket}", contents)
+        return self._owners
 
     def _rows_of(self, artifact: StoredDocuments, bucket: str) -> list[StoredDocument]:
         """Rows of another bucket; the last one is remembered, as moves come in flocks."""
