@@ -19,9 +19,11 @@ from rag_pipeline.schema import VectorSpace
 from rag_pipeline.settings import load_settings
 from rag_pipeline_tests.fakes.embedder import HashEmbedder
 
-documents.SLICE_DOCUMENTS = 2
-vectors.POOL_BATCHES = 2
-# So that the small buckets of tests have several slices, and these wait for several pools of texts.
+
+def use_small_slices() -> None:
+    """Lets the small buckets of tests have several slices, and these wait for several pools of texts; for this process."""
+    documents.SLICE_DOCUMENTS = 2
+    vectors.POOL_BATCHES = 2
 
 
 def write_settings(folder: Path, *, docs: Path | None = None, **changes: Any) -> Path:

@@ -106,15 +106,16 @@ def test_one_lane_needs_no_thread() -> None:
 
 def test_the_times_of_each_lane_add_up_to_the_wall_time() -> None:
     def slow(item: int) -> int:
-        time.sleep(0.02)
+        time.sleep(0.05)
         return item
 
     started_s = time.perf_counter()
     times = flow(range(8), {"quick": each(lambda item: item), "slow": each(slow), "last": each(lambda item: item)}, depth=1)
     wall_s = time.perf_counter() - started_s
     for lane in times.values():
-        assert lane.wall_s == pytest.approx(wall_s, abs=0.01)
-    assert times["slow"].busy_s >= 8 * 0.02
+        assert lane.wall_s == pytest.approx(times["slow"].wall_s, abs=1e-6)
+        assert 8 * 0.05 <= lane.wall_s <= wall_s
+    assert times["slow"].busy_s >= 8 * 0.05
     assert times["quick"].output_wait_s + times["quick"].input_wait_s > times["quick"].busy_s
     assert times["last"].input_wait_s > times["last"].busy_s
 
