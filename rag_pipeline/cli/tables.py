@@ -50,7 +50,7 @@ def show_index(console: Console, values: Mapping[str, Any]) -> None:
 
 
 def describe_lanes(lanes: Mapping[str, Any]) -> str:
-    """How busy each stage was of the wall time of all, and which one was it the most: ``embeddings 96 % of 71.2 s``."""
+    """How busy each stage was of the wall time of all, and which one was it the most: ``embeddings, 96% of 71.2 s``."""
     wall_s = lanes["wall_s"]
     shares = {stage: times["busy_s"] / wall_s for stage, times in lanes["stages"].items()}
     others = ", ".join(f"{stage} {share:.0%}" for stage, share in shares.items() if stage != lanes["bottleneck"])
