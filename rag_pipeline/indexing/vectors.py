@@ -12,8 +12,10 @@ from rag_pipeline.indexing.slices import BucketWork, Slice
 from rag_pipeline.ports import Embedder, Progress, VectorArtifact
 from rag_pipeline.schema import Chunk, ChunkedDocument, Matrix, Vector
 
-POOL_BATCHES = 8
-"""Batches' worth of text, of whatever buckets, that are sorted by length together: fuller batches, less padding."""
+POOL_BATCHES = 4
+"""Batches' worth of text, of whatever buckets, that are sorted by length together: fuller batches, less padding.
+
+More would gain little, and every batch is kept in a file of each bucket that it has texts of."""
 
 
 class VectorStage:
