@@ -83,7 +83,7 @@ def test_job_indexes_and_goes_live(project: Project, instance: dg.DagsterInstanc
     assert metadata_of(result, "collection")["points"] == len(dump(project))
     assert metadata_of(result, "source_manifest")["new"] == 6
     for asset in STAGES:
-        rows = [record.data for record in metadata_of(result, asset)["lanes"]]
+        rows = [record.data for record in metadata_of(result, asset)["lanes"].records]
         assert [row["stage"] for row in rows] == list(STAGES)
         assert metadata_of(result, asset)["bottleneck"] in STAGES
 
