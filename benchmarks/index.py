@@ -5,13 +5,15 @@
     python benchmarks/index.py noop --corpus ...      seconds of a second `rag index`
     python benchmarks/index.py scan --files 10000     seconds of the sensor's look at unchanged files
     python benchmarks/index.py memory --sizes 500 5000 peak memory by number of documents, with a stand-in for the model
+    python benchmarks/index.py held --sizes 1000 8000  peak of the build's own Python objects, by number of documents
 
-`first` prints wall seconds of `rag index`, those of the best plain `SentenceTransformer.encode` over the same chunks, and
-the ratio; `switch` does so for a reindex after the document prompt changed, gate and switch included, and says how many documents
-were parsed. Pin the process to the cores you mean (`taskset -c 0,1`); nothing else should run.
+`first` prints wall seconds of `rag index`, those of the best plain `SentenceTransformer.encode` over the same chunks, the
+ratio, and how busy each stage was; `switch` does so for a reindex after the document prompt changed, gate and switch included,
+and says how many documents were parsed. Pin the process to the cores you mean (`taskset -c 0,1`); nothing else should run.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import resource
@@ -111,6 +113,12 @@ def plain_encode(folder: Path, texts: list[str], *, only: tuple[str, ...] = ("fl
     return seconds
 
 
+def wall_to_busiest(lanes: dict[str, Any]) -> float:
+    """Wall time of the stages by that of the busiest one; 1 would be perfect streaming."""
+    busy_s: float = lanes["stages"][lanes["bottleneck"]]["busy_s"]
+    return round(lanes["wall_s"] / busy_s, 3)
+
+
 def bench_first(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     make_corpus(folder, arguments.corpus, arguments.pages)
     seconds, values = rag_index(folder)
@@ -125,6 +133,8 @@ def bench_first(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "stages_s": {k: round(v, 1) for k, v in values["seconds"].items()},
         "plain_encode_s": {name: round(value, 1) for name, value in plain.items()},
         "ratio": round(seconds / plain[best], 3),
+        "lanes": values["lanes"],
+        "wall_to_busiest": wall_to_busiest(values["lanes"]),
         "peak_mib": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
         "best_plain": best,
     }
@@ -182,12 +192,13 @@ def bench_scan(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 class _StandIn:
-    """Vectors from nowhere, of length 1, and nothing remembered."""
+    """A vector of length 1 from the letters of each text, and nothing remembered."""
 
     dimension = 384
 
     def embed_documents(self, texts: list[str]) -> Any:
-        rows = np.random.default_rng(len(texts[0])).standard_normal((len(texts), self.dimension), dtype=np.float32)
+        digests = b"".join(hashlib.shake_256(text.encode()).digest(self.dimension) for text in texts)
+        rows = np.frombuffer(digests, dtype=np.int8).reshape(-1, self.dimension).astype(np.float32) + np.float32(0.5)
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
     def describe(self) -> dict[str, Any]:
@@ -202,6 +213,39 @@ def bench_memory(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         peaks[size] = int(done.stdout)
     first, last = peaks[arguments.sizes[0]], peaks[arguments.sizes[-1]]
     return {"peak_mib": peaks, "growth": round(last / first, 3)}
+
+
+def bench_held(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """What the build itself holds, as ``tracemalloc`` sees it: without the model, the store's files and the parsing children."""
+    held = {}
+    for size in arguments.sizes:
+        command = [sys.executable, __file__, "held-of", "--size", str(size), "--folder", str(folder / str(size))]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        held[size] = json.loads(done.stdout)
+    return {"peak_mib": held}
+
+
+def held_of(arguments: argparse.Namespace) -> None:
+    """Prints the peak in MiB of one first index after its scan, and the seconds that its stages were busy."""
+    import tracemalloc
+
+    from rag_pipeline.operations.follow import bring_in_step
+    from rag_pipeline_tests.fakes.parser import FakeParser
+    from rag_pipeline_tests.projects import open_project
+
+    write_settings(arguments.folder, buckets=16)
+    for number in range(arguments.size):
+        file = arguments.folder / "docs" / f"{number % 100:02d}" / f"{number}.md"
+        file.parent.mkdir(exist_ok=True)
+        words = " ".join(WORDS[(number * 7 + i * 3) % len(WORDS)] for i in range(60))
+        file.write_text(f"# Document {number}\n\n{words} {number}.\n")
+    project = open_project(arguments.folder / "rag_pipeline.yaml", parser=FakeParser(), embedder=_StandIn())
+    project.scan(approve_deletes=False, progress=SILENT)
+    tracemalloc.start()
+    report = bring_in_step(project, project.buckets, progress=SILENT).report
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    project.close()
+    print(json.dumps({"peak_mib": round(peak_bytes / 2**20, 1), "busy_s": {k: round(v, 1) for k, v in report.seconds.items()}}))
 
 
 def memory_of(arguments: argparse.Namespace) -> None:
@@ -229,9 +273,21 @@ def memory_of(arguments: argparse.Namespace) -> None:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
 
+SCENARIOS: dict[str, Callable[[argparse.Namespace, Path], dict[str, Any]]] = {
+    "first": bench_first,
+    "switch": bench_switch,
+    "noop": bench_noop,
+    "scan": bench_scan,
+    "memory": bench_memory,
+    "held": bench_held,
+}
+OF_ONE_SIZE = {"memory-of": memory_of, "held-of": held_of}
+"""What a scenario runs in a process of its own."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scenario", choices=["first", "switch", "noop", "scan", "memory", "memory-of"])
+    parser.add_argument("scenario", choices=[*SCENARIOS, *OF_ONE_SIZE])
     parser.add_argument("--corpus", type=Path, default=Path("/usr/share/doc/python3.11/html"))
     parser.add_argument("--pages", type=int, default=200)
     parser.add_argument("--files", type=int, default=10_000)
@@ -243,18 +299,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="an empty working folder; default: a temporary one")
     arguments = parser.parse_args()
-    if arguments.scenario == "memory-of":
-        memory_of(arguments)
+    if arguments.scenario in OF_ONE_SIZE:
+        OF_ONE_SIZE[arguments.scenario](arguments)
         return
-    scenarios: dict[str, Callable[[argparse.Namespace, Path], dict[str, Any]]] = {
-        "first": bench_first,
-        "switch": bench_switch,
-        "noop": bench_noop,
-        "scan": bench_scan,
-        "memory": bench_memory,
-    }
     with tempfile.TemporaryDirectory() as folder:
-        result = scenarios[arguments.scenario](arguments, arguments.folder or Path(folder))
+        result = SCENARIOS[arguments.scenario](arguments, arguments.folder or Path(folder))
     print(json.dumps({"scenario": arguments.scenario, "cores": len(os.sched_getaffinity(0)), **result}, indent=2))
 
 

@@ -158,7 +158,6 @@ class CollectionParts:
             embedder=lambda: self.embedder,
             batch_tokens=shared.batch_tokens,
             is_normalized=self.spec.vector_space.is_normalized,
-            buckets=shared.buckets,
             after_batch=shared.store.let_others_in,
         )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from rag_pipeline.indexing import documents, vectors
 from rag_pipeline.indexing.build import BuildReport
 from rag_pipeline.indexing.fsck import FsckReport
 from rag_pipeline.indexing.scan_report import ScanResult
@@ -17,6 +18,12 @@ from rag_pipeline.project import Project
 from rag_pipeline.schema import VectorSpace
 from rag_pipeline.settings import load_settings
 from rag_pipeline_tests.fakes.embedder import HashEmbedder
+
+
+def use_small_slices() -> None:
+    """Lets the small buckets of tests have several slices, and these wait for several pools of texts; for this process."""
+    documents.SLICE_DOCUMENTS = 2
+    vectors.POOL_BATCHES = 2
 
 
 def write_settings(folder: Path, *, docs: Path | None = None, **changes: Any) -> Path:

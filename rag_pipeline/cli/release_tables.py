@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from rag_pipeline.cli.dagster_run import RunResult
-from rag_pipeline.cli.tables import show_rows
+from rag_pipeline.cli.tables import describe_lanes, show_rows
 
 
 def release_values(done: RunResult) -> dict[str, Any]:
@@ -21,6 +21,7 @@ def release_values(done: RunResult) -> dict[str, Any]:
         "chunks": built.get("chunks", nothing),
         "points": built.get("points", {"upserted": 0, "deleted": 0, "total": 0}),
         "seconds": built.get("seconds", {}),
+        "lanes": built.get("lanes", {}),
         "gate": [{key: check[key] for key in ("name", "passed", "summary")} for check in gate.get("checks", [])],
         "live": released.get("collection"),
         "previous": released.get("previous"),
@@ -48,6 +49,8 @@ def show_release(console: Console, values: Mapping[str, Any]) -> None:
             f"{values['candidate']}: {chunks['total']} chunks ({chunks['embedded']} embedded now), {points['total']} points "
             f"(+{points['upserted']} -{points['deleted']}), {values['parsed']} documents parsed"
         )
+        if values["lanes"]["bottleneck"]:
+            console.print(describe_lanes(values["lanes"]))
     if values["gate"]:
         rows = [(check["name"], "passed" if check["passed"] else "refused", check["summary"]) for check in values["gate"]]
         show_rows(console, ["gate", "", "measured"], rows)

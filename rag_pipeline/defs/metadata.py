@@ -9,6 +9,7 @@ from rag_pipeline.adapters.size_histogram import draw_histogram
 from rag_pipeline.indexing.build import BuildReport
 from rag_pipeline.indexing.chunks import HISTOGRAM_STEP_TOKENS
 from rag_pipeline.indexing.quarantine import remedy_for
+from rag_pipeline.indexing.reports import lane_values
 from rag_pipeline.schema import QuarantineEntry
 
 
@@ -99,7 +100,22 @@ def candidate_metadata(report: BuildReport) -> Mapping[str, Any]:
         "points": report.points,
         "upserted": report.upserted,
         "deleted": report.deleted,
-        "seconds": round(sum(report.seconds.values()), 3),
+        **lanes_metadata(report),
+    }
+
+
+def lanes_metadata(report: BuildReport) -> Mapping[str, Any]:
+    """Where the wall time of the stages went, which work side by side; each row adds up to it."""
+    values = lane_values(report)
+    wall_s = values["wall_s"]
+    rows = [
+        [stage, *times.values(), f"{times['busy_s'] / wall_s:.0%}" if wall_s else "-"]
+        for stage, times in values["stages"].items()
+    ]
+    return {
+        "seconds": wall_s,
+        "bottleneck": values["bottleneck"] or "-",
+        "lanes": table(["stage", "busy s", "waited for input s", "waited for output s", "busy"], rows),
     }
 
 
@@ -127,4 +143,9 @@ def _figures(name: str, value: Any) -> dict[str, Any]:
 
 
 def _common(report: BuildReport, stage: str) -> dict[str, Any]:
-    return {"buckets": report.buckets, "buckets_in_step": report.in_step, "seconds": round(report.seconds[stage], 3)}
+    return {
+        "buckets": report.buckets,
+        "buckets_in_step": report.in_step,
+        **lanes_metadata(report),
+        "seconds": round(report.seconds[stage], 3),
+    }

@@ -1,72 +1,24 @@
 """One reconcile of the index with the ledger: which buckets differ, and the four stages streaming over them."""
 
 import json
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from itertools import chain
-from typing import Any
 
+from rag_pipeline.indexing.build_report import STAGES, BuildReport, add_in_step, merge_reports
 from rag_pipeline.indexing.chunks import ChunksOutcome, ChunkStage
 from rag_pipeline.indexing.documents import DocumentsOutcome, DocumentStage
 from rag_pipeline.indexing.identity import set_digest
-from rag_pipeline.indexing.lanes import flow
-from rag_pipeline.indexing.reconcile import PointsOutcome, ReconcileStage
-from rag_pipeline.indexing.vectors import VectorsOutcome, VectorStage
+from rag_pipeline.indexing.reconcile import ReconcileStage
+from rag_pipeline.indexing.slices import BucketWork
+from rag_pipeline.indexing.streaming import BucketNotes, Streaming
+from rag_pipeline.indexing.vectors import VectorStage
 from rag_pipeline.ports import Artifact, Ledger, Progress
 from rag_pipeline.schema import BucketState, ChunkedDocument, DocumentRecord, QuarantineEntry
 
-STAGES = ("documents", "chunks", "embeddings", "collection")
+__all__ = ["STAGES", "Build", "BuildReport", "bucket_digest", "bucket_digests", "merge_reports"]
+
 COMPACT_KEY = "buckets_to_compact"
-PREVIEW_ROWS = 10
-
-
-@dataclass(slots=True)
-class BuildReport:
-    """What one build did; totals over its buckets."""
-
-    buckets: int = 0
-    in_step: int = 0
-    """Buckets that had nothing to do."""
-    parsed: int = 0
-    reused: int = 0
-    quarantined: int = 0
-    entities: Counter[str] = field(default_factory=Counter)
-    """What was masked in documents parsed now, by kind."""
-    masking_seconds: float = 0.0
-    touched: list[str] = field(default_factory=list)
-    """Buckets that had something to do."""
-    chunked: int = 0
-    chunks: int = 0
-    embedded: int = 0
-    copied: int = 0
-    tokens: int = 0
-    padded_tokens: int = 0
-    upserted: int = 0
-    deleted: int = 0
-    points: int = 0
-    longest_tokens: int = 0
-    is_complete: bool = True
-    """False when it was told to stop before every bucket was in step."""
-    sizes: Counter[int] = field(default_factory=Counter)
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-    documents_preview: list[tuple[str, str, int]] = field(default_factory=list)
-    chunks_preview: list[tuple[str, str, int]] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Work:
-    """One bucket on its way through the stages."""
-
-    bucket: str
-    documents: DocumentsOutcome | None = None
-    chunks: ChunksOutcome | None = None
-    vectors: VectorsOutcome | None = None
-    points: PointsOutcome | None = None
-
-    @property
-    def is_complete(self) -> bool:
-        return self.vectors is None or self.vectors.is_complete
 
 
 class Build:
@@ -115,37 +67,19 @@ class Build:
         stale = self.stale_buckets(buckets) if only_stale else list(buckets)
         report = BuildReport(buckets=len(buckets), in_step=len(buckets) - len(stale))
         progress.extend("buckets", len(stale))
-
-        def prepare(bucket: str) -> _Work:
-            return self._prepare(bucket, stages, progress)
-
-        def embed(work: _Work) -> _Work:
-            if "embeddings" in stages and work.chunks is not None:
-                work.vectors = self._vectors.update(work.chunks, progress, should_stop=should_stop)
-            return work
-
-        def store(work: _Work) -> None:
-            if not work.is_complete:
-                report.is_complete = False
-                _add(report, work)
-                return
-            if "collection" in stages and work.chunks is not None:
-                self._distrust(work.bucket)
-                work.points = self._reconcile.update(work.chunks, progress)
-                self._remember(work)
-            _add(report, work)
-            progress.advance("buckets")
-            self._after_bucket()
-
-        def until_stopped() -> Iterator[str]:
-            for number, bucket in enumerate(stale):
-                if number and should_stop():
-                    report.is_complete = False
-                    return
-                yield bucket
-
-        flow(until_stopped(), [prepare, embed, store])
-        _add_in_step(report, self._ledger.bucket_states(self._collection), set(buckets) - set(stale))
+        streaming = Streaming(
+            documents=self._documents,
+            chunks=self._chunks,
+            vectors=self._vectors,
+            reconcile=self._reconcile,
+            notes=BucketNotes(self._distrust, self._remember, self._note_fragmented),
+            stages=stages,
+            progress=progress,
+            should_stop=should_stop,
+            after_bucket=self._after_bucket,
+        )
+        streaming.run(stale, report)
+        add_in_step(report, self._ledger.bucket_states(self._collection), set(buckets) - set(stale))
         return report
 
     def compact(self, buckets: Iterable[str]) -> int:
@@ -170,17 +104,6 @@ class Build:
         documents = self._documents.load(bucket)
         return documents, self._chunks.load(documents)
 
-    def _prepare(self, bucket: str, stages: Collection[str], progress: Progress) -> _Work:
-        work = _Work(bucket)
-        documents = self._documents.update(bucket, progress) if "documents" in stages else self._documents.load(bucket)
-        work.documents = documents
-        if documents.is_fragmented:
-            self._ledger.set_meta(self._compact_key, json.dumps(sorted({*self._fragmented(), bucket})))
-        if len(stages) > ("documents" in stages):
-            work.chunks = self._chunks.update(documents, progress) if "chunks" in stages else self._chunks.load(documents)
-            documents.rows = {}  # parsed text is the largest thing in memory, and only chunks are needed from here
-        return work
-
     def _distrust(self, bucket: str) -> None:
         """Forgets that the bucket was in step before anything of it is written.
 
@@ -199,12 +122,15 @@ class Build:
         fragmented: list[str] = json.loads(self._ledger.meta(self._compact_key) or "[]")
         return fragmented
 
-    def _remember(self, work: _Work) -> None:
+    def _note_fragmented(self, bucket: str) -> None:
+        self._ledger.set_meta(self._compact_key, json.dumps(sorted({*self._fragmented(), bucket})))
+
+    def _remember(self, work: BucketWork) -> None:
         """The ledger comes last: what it says was read back from the store."""
-        documents, chunks, points = work.documents, work.chunks, work.points
-        if documents is None or chunks is None or points is None:
+        documents, points = work.documents, work.points
+        if documents is None or points is None:
             return
-        indexed = {key for key, row in chunks.rows.items() if row.chunks} - documents.quarantined
+        indexed = work.counts.indexed - documents.quarantined
         digest = bucket_digest(documents.records.values(), self._ledger.quarantine(bucket=work.bucket), self._spec_fingerprint)
         state = BucketState(
             digest="" if documents.unsettled else digest,
@@ -216,42 +142,10 @@ class Build:
         self._ledger.put_bucket_state(self._collection, work.bucket, state)
 
 
-def merge_reports(first: BuildReport, second: BuildReport) -> BuildReport:
-    """Both slices of one work as one: sums of what was done, the newer of what stands."""
-    done = {name: getattr(first, name) + getattr(second, name) for name in _DONE}
-    seconds = {stage: first.seconds[stage] + second.seconds[stage] for stage in STAGES}
-    previews = {name: (getattr(first, name) + getattr(second, name))[:PREVIEW_ROWS] for name in _PREVIEWS}
-    longest = max(first.longest_tokens, second.longest_tokens)
-    return replace(
-        second,
-        **done,
-        seconds=seconds,
-        longest_tokens=longest,
-        sizes=first.sizes + second.sizes,
-        **previews,
-        **_masked(first, second),
-    )
-
-
-def _masked(first: BuildReport, second: BuildReport) -> dict[str, Any]:
-    return {
-        "entities": first.entities + second.entities,
-        "masking_seconds": first.masking_seconds + second.masking_seconds,
-        "touched": sorted({*first.touched, *second.touched}),
-    }
-
-
-_DONE = ("parsed", "reused", "chunked", "embedded", "copied", "tokens", "padded_tokens", "upserted", "deleted")
-_PREVIEWS = ("documents_preview", "chunks_preview")
-
-
 def bucket_digests(ledger: Ledger, buckets: Iterable[str], spec_fingerprint: str) -> dict[str, str]:
-    """What each bucket should be, from the ledger alone."""
-    records: dict[str, list[DocumentRecord]] = defaultdict(list)
-    for record in ledger.documents().values():
-        records[record.bucket].append(record)
+    """What each bucket should be, from the ledger alone; the records of one bucket are in memory at a time."""
     failed = ledger.quarantine()
-    return {bucket: bucket_digest(records[bucket], failed, spec_fingerprint) for bucket in buckets}
+    return {bucket: bucket_digest(ledger.documents(bucket=bucket).values(), failed, spec_fingerprint) for bucket in buckets}
 
 
 def bucket_digest(records: Collection[DocumentRecord], failed: Iterable[QuarantineEntry], spec_fingerprint: str) -> str:
@@ -264,41 +158,3 @@ def bucket_digest(records: Collection[DocumentRecord], failed: Iterable[Quaranti
             *(f"failed\0{e.document_id}\0{e.content_hash}\0{e.parser_fingerprint}" for e in failed if e.document_id in ids),
         ]
     )
-
-
-def _add(report: BuildReport, work: _Work) -> None:
-    report.touched.append(work.bucket)
-    if work.documents is not None:
-        report.entities += work.documents.entities
-        report.masking_seconds += work.documents.masking_seconds
-        report.parsed += work.documents.parsed
-        report.reused += work.documents.reused
-        report.quarantined += len(work.documents.quarantined)
-        report.seconds["documents"] += work.documents.seconds
-        report.documents_preview = (report.documents_preview + work.documents.preview)[:PREVIEW_ROWS]
-    if work.chunks is not None:
-        report.chunked += work.chunks.chunked
-        report.chunks += sum(len(row.chunks) for row in work.chunks.rows.values())
-        report.sizes += work.chunks.sizes
-        report.longest_tokens = max(report.longest_tokens, work.chunks.longest_tokens)
-        report.seconds["chunks"] += work.chunks.seconds
-        report.chunks_preview = (report.chunks_preview + work.chunks.preview)[:PREVIEW_ROWS]
-    if work.vectors is not None:
-        report.embedded += work.vectors.embedded
-        report.copied += work.vectors.copied
-        report.tokens += work.vectors.tokens
-        report.padded_tokens += work.vectors.padded_tokens
-        report.seconds["embeddings"] += work.vectors.seconds
-    if work.points is not None:
-        report.upserted += work.points.upserted
-        report.deleted += work.points.deleted
-        report.points += work.points.total
-        report.seconds["collection"] += work.points.seconds
-
-
-def _add_in_step(report: BuildReport, states: Mapping[str, BucketState], buckets: Iterable[str]) -> None:
-    for bucket in buckets:
-        if bucket in states:
-            report.points += states[bucket].points
-            report.chunks += states[bucket].points
-            report.quarantined += states[bucket].quarantined

@@ -1,8 +1,7 @@
 """The ``chunks`` stage: a bucket's documents, cut by the rule of their type."""
 
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from rag_pipeline.guardrails.injection import speaks_to_a_model
@@ -14,6 +13,8 @@ from rag_pipeline.ports import Artifact, Progress, Tokenizer
 from rag_pipeline.schema import Chunk, ChunkedDocument, DocumentRecord, DocumentType, Flag, IndexSpec, StoredDocument
 
 HISTOGRAM_STEP_TOKENS = 32
+PREVIEW_ROWS = 5
+PREVIEW_CHARACTERS = 80
 VERSION_KEYS = ("version", "flags")
 """What a chunking rule of a spec holds beside the settings: versions of the code that cuts, and of the one that flags."""
 
@@ -27,13 +28,31 @@ class ChunksOutcome:
     rows: dict[str, ChunkedDocument]
     taken_over: list[ChunkedDocument] = field(default_factory=list)
     """Rows that only another artifact holds so far."""
+
+
+@dataclass(slots=True)
+class ChunkCounts:
+    """What the stage did to one bucket, and what it passed on."""
+
     chunked: int = 0
-    seconds: float = 0.0
+    chunks: int = 0
+    indexed: set[str] = field(default_factory=set)
+    """Documents with at least one chunk."""
     sizes: Counter[int] = field(default_factory=Counter)
-    """Chunks by size, rounded down to ``HISTOGRAM_STEP_TOKENS``; of every document of the bucket."""
+    """Chunks by size, rounded down to ``HISTOGRAM_STEP_TOKENS``."""
     longest_tokens: int = 0
     preview: list[tuple[str, str, int]] = field(default_factory=list)
     """Title, start of the first chunk, number of chunks of some documents cut now."""
+
+    def add(self, rows: Iterable[ChunkedDocument]) -> None:
+        """Counts these documents of the bucket."""
+        for row in rows:
+            counts = [chunk.token_count for chunk in row.chunks]
+            self.chunks += len(counts)
+            self.sizes.update(count // HISTOGRAM_STEP_TOKENS * HISTOGRAM_STEP_TOKENS for count in counts)
+            self.longest_tokens = max(self.longest_tokens, *counts, 0)
+            if counts:
+                self.indexed.add(row.document_id)
 
 
 class ChunkStage:
@@ -62,7 +81,7 @@ class ChunkStage:
         outcome = ChunksOutcome(documents.bucket, documents.records, rows)
         outcome.taken_over = self._rows_of_others(outcome, documents)
         outcome.rows.update({row.document_id: row for row in outcome.taken_over})
-        return _measured(outcome)
+        return outcome
 
     def _rows_of_others(self, outcome: ChunksOutcome, documents: DocumentsOutcome) -> list[ChunkedDocument]:
         """Chunks of documents that this artifact has not cut, as another collection cut them by the same settings."""
@@ -75,24 +94,9 @@ class ChunkStage:
             found.update({row.document_id: row for row in rows if self._is_cut_of(row, documents.rows[row.document_id])})
         return list(found.values())
 
-    def update(self, documents: DocumentsOutcome, progress: Progress) -> ChunksOutcome:
-        """Cuts every document whose content, parser, rule or tokenizer is not that of its chunks."""
-        started = time.perf_counter()
-        outcome = self.load(documents)
-        stale = [row for row in documents.rows.values() if self.current(outcome, row) is None]
-        progress.extend("chunks", len(stale))
-        fresh = []
-        for row in stale:
-            fresh.append(self.chunk(row))
-            progress.advance("chunks")
-        if fresh or outcome.taken_over:
-            self._artifact.append(documents.bucket, [*outcome.taken_over, *fresh])
-            outcome.rows.update({row.document_id: row for row in fresh})
-        outcome.rows = {key: row for key, row in outcome.rows.items() if key in documents.rows}
-        outcome.chunked = len(fresh)
-        outcome.preview = [(row.title, row.chunks[0].text[:80] if row.chunks else "", len(row.chunks)) for row in fresh[:5]]
-        outcome.seconds = time.perf_counter() - started
-        return _measured(outcome)
+    def open(self, bucket: str) -> "BucketChunks":
+        """The bucket's chunks, to be brought in step slice by slice."""
+        return BucketChunks(self, bucket, self._artifact, self._others)
 
     def chunk(self, row: StoredDocument) -> ChunkedDocument:
         """The chunks of one document under this spec."""
@@ -129,13 +133,74 @@ class ChunkStage:
         held = outcome.rows.get(row.document_id)
         return held if held is not None and self._is_cut_of(held, row) else None
 
+    def cut_key(self, row: StoredDocument) -> "CutKey":
+        """What the chunks of a document must have been cut from, and by."""
+        return row.document_id, row.content_hash, self._fingerprint(row)
+
     def _fingerprint(self, row: StoredDocument) -> str:
         """What decides the chunks of a row: masking changes its text while its content stays the same."""
         return self._fingerprints[row.document.type] + masking_part(row.parser_fingerprint)
 
     def _is_cut_of(self, chunked: ChunkedDocument, row: StoredDocument) -> bool:
-        is_same_content = chunked.content_hash == row.content_hash
-        return is_same_content and chunked.chunking_fingerprint == self._fingerprint(row)
+        return _key_of(chunked) == self.cut_key(row)
+
+
+CutKey = tuple[str, str, str]
+"""Document, content and fingerprint of the rule: equal key, equal chunks."""
+
+
+class BucketChunks:
+    """Brings the ``chunks`` artifact of one bucket in step with its documents, a slice at a time."""
+
+    def __init__(
+        self,
+        stage: ChunkStage,
+        bucket: str,
+        artifact: Artifact[ChunkedDocument],
+        others: Sequence[Artifact[ChunkedDocument]],
+    ) -> None:
+        self.counts = ChunkCounts()
+        self._stage = stage
+        self._bucket = bucket
+        self._artifact = artifact
+        self._others = list(others)
+        self._held = {_key_of(row): row for row in artifact.read(bucket)}
+        self._foreign: dict[CutKey, ChunkedDocument] = {}
+
+    def update(self, rows: Sequence[StoredDocument], progress: Progress) -> list[ChunkedDocument]:
+        """The chunks of these documents, cut where content, parser, rule or tokenizer is not that of those held."""
+        keys = [self._stage.cut_key(row) for row in rows]
+        new = [(key, row) for key, row in zip(keys, rows, strict=True) if key not in self._held]
+        progress.extend("chunks", len(new))
+        fresh = [self._find_or_cut(key, row, progress) for key, row in new]
+        if fresh:
+            self._artifact.append(self._bucket, fresh)
+        made = dict(zip((key for key, _ in new), fresh, strict=True))
+        chunked = [made[key] if key in made else self._held.pop(key) for key in keys]
+        self.counts.add(chunked)
+        return chunked
+
+    def _find_or_cut(self, key: CutKey, row: StoredDocument, progress: Progress) -> ChunkedDocument:
+        found = self._find(key)
+        if found is None:
+            found = self._stage.chunk(row)
+            self.counts.chunked += 1
+            if len(self.counts.preview) < PREVIEW_ROWS:
+                first = found.chunks[0].text[:PREVIEW_CHARACTERS] if found.chunks else ""
+                self.counts.preview.append((found.title, first, len(found.chunks)))
+        progress.advance("chunks")
+        return found
+
+    def _find(self, key: CutKey) -> ChunkedDocument | None:
+        """As another collection cut it; their artifacts are read one after another, and only when something is missing."""
+        while key not in self._foreign and self._others:
+            rows = self._others.pop(0).read(self._bucket)
+            self._foreign = {_key_of(row): row for row in rows} | self._foreign
+        return self._foreign.pop(key, None)
+
+
+def _key_of(row: ChunkedDocument) -> CutKey:
+    return row.document_id, row.content_hash, row.chunking_fingerprint
 
 
 def _flagged(chunk: Chunk) -> Chunk:
@@ -145,13 +210,3 @@ def _flagged(chunk: Chunk) -> Chunk:
 def _without_version(values: object) -> dict[str, object]:
     assert isinstance(values, dict)  # noqa: S101 - IndexSpec.chunking holds JSON objects
     return {key: value for key, value in values.items() if key not in VERSION_KEYS}
-
-
-def _measured(outcome: ChunksOutcome) -> ChunksOutcome:
-    outcome.sizes = Counter(
-        chunk.token_count // HISTOGRAM_STEP_TOKENS * HISTOGRAM_STEP_TOKENS
-        for row in outcome.rows.values()
-        for chunk in row.chunks
-    )
-    outcome.longest_tokens = max((chunk.token_count for row in outcome.rows.values() for chunk in row.chunks), default=0)
-    return outcome

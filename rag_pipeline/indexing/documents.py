@@ -2,18 +2,22 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from rag_pipeline.errors import DocumentError, UnstableDocumentError
 from rag_pipeline.guardrails.pii.policy import masking_of
-from rag_pipeline.indexing.identity import masking_part, parse_key
+from rag_pipeline.indexing.identity import masking_part, parse_key, text_digest
+from rag_pipeline.indexing.owners import Owners
 from rag_pipeline.indexing.quarantine import READ_FAILURE, suffix_of
 from rag_pipeline.ports import DocumentSource, Ledger, Masker, ParseOutcome, Parser, ParseRequest, Progress, StoredDocuments
 from rag_pipeline.schema import DocumentRecord, DocumentType, ParsedDocument, QuarantineEntry, StoredDocument
 
-FLUSH_DOCUMENTS = 32
-"""Parsed documents that a crash may cost."""
+SLICE_DOCUMENTS = 32
+"""Documents that go on to the next stage together; as many parses may a crash cost."""
+SLICE_CHARACTERS = 250_000
+"""Text after which a slice goes on with fewer documents: about 60,000 tokens."""
+PREVIEW_ROWS = 10
 
 
 @dataclass(slots=True)
@@ -23,7 +27,7 @@ class DocumentsOutcome:
     bucket: str
     records: dict[str, DocumentRecord]
     rows: dict[str, StoredDocument]
-    """Newest good version by document id; a quarantined document keeps its last good one."""
+    """Newest good version by document id; a quarantined document keeps its last good one. What went on in a slice has no text."""
     garbage: int = 0
     """Rows of documents that are gone."""
     taken_over: list[StoredDocument] = field(default_factory=list)
@@ -36,12 +40,21 @@ class DocumentsOutcome:
     is_fragmented: bool = False
     """The artifact holds rows that nobody needs, or many small parts: worth compacting."""
     size_bytes: int = 0
-    seconds: float = 0.0
     entities: Counter[str] = field(default_factory=Counter)
     """What was masked now, by kind."""
     masking_seconds: float = 0.0
     preview: list[tuple[str, str, int]] = field(default_factory=list)
     """Path, type and number of elements of some documents parsed now."""
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentSlice:
+    """A few documents of a bucket on their way to the next stage, in their version to be indexed."""
+
+    outcome: DocumentsOutcome
+    """Of the whole bucket; complete with its last slice, which may hold no document."""
+    rows: Sequence[StoredDocument]
+    is_last: bool = False
 
 
 class DocumentStage:
@@ -76,7 +89,7 @@ class DocumentStage:
         self._parsing = parsing
         self._masking = masking
         self._others = others
-        self._owners: dict[str, tuple[StoredDocuments, str, str]] | None = None
+        self._owners: Owners | None = None
         self._foreign: tuple[StoredDocuments, str, list[StoredDocument]] | None = None
 
     def load(self, bucket: str) -> DocumentsOutcome:
@@ -124,21 +137,45 @@ class DocumentStage:
         outcome = self.load(bucket)
         return outcome, [record for record in self._pending(outcome) if self._parsed_elsewhere(record) is None]
 
-    def update(self, bucket: str, progress: Progress) -> DocumentsOutcome:
-        """Parses what is new or changed and not known to fail, and keeps it in the artifact."""
-        started = time.perf_counter()
+    def stream(self, bucket: str, progress: Progress) -> Iterator[DocumentSlice]:
+        """Parses what is new or changed and not known to fail; gives each document once, when its version is in the artifact."""
         outcome = self.load(bucket)
         pending = self._pending(outcome)
         progress.extend("documents", len(pending))
         self._keep(outcome, outcome.taken_over)
+        outcome.taken_over = []
         held = len(outcome.rows) + outcome.garbage
+        undecided = {record.document_id for record in pending}
+        yield from self._pass_on(outcome, (key for key in outcome.rows if key not in undecided))
         pending = self._reuse_parsed(outcome, pending, progress)
-        self._parse(outcome, pending, progress)
+        yield from self._pass_on(outcome, sorted(undecided - {record.document_id for record in pending}))
+        yield from self._parse(outcome, pending, progress)
         self._release(outcome)
         self._leave_out_refused(outcome)
         outcome.is_fragmented = outcome.garbage > 0 or (held > 0 and outcome.parsed + outcome.reused > 0)
-        outcome.seconds = time.perf_counter() - started
-        return outcome
+        left = {record.document_id for record in pending} & outcome.quarantined & outcome.rows.keys()
+        yield from self._pass_on(outcome, sorted(left))
+        yield DocumentSlice(outcome, (), is_last=True)
+
+    def stream_stored(self, bucket: str) -> Iterator[DocumentSlice]:
+        """What stands there now, nothing done, as one slice."""
+        outcome = self.load(bucket)
+        yield DocumentSlice(outcome, list(outcome.rows.values()), is_last=True)
+
+    def _pass_on(self, outcome: DocumentsOutcome, keys: Iterable[str]) -> Iterator[DocumentSlice]:
+        """The documents of these ids in slices; their text, the largest thing in memory, is forgotten here."""
+        rows: list[StoredDocument] = []
+        characters = 0
+        for key in list(keys):
+            row = outcome.rows[key]
+            outcome.rows[key] = replace(row, document=replace(row.document, elements=()))
+            rows.append(row)
+            characters += _count_characters(row.document)
+            if len(rows) >= SLICE_DOCUMENTS or characters >= SLICE_CHARACTERS:
+                yield DocumentSlice(outcome, rows)
+                rows, characters = [], 0
+        if rows:
+            yield DocumentSlice(outcome, rows)
 
     def drop_vanished(self, bucket: str) -> int:
         """Compacts the artifact to documents that are still there; how many rows went."""
@@ -205,25 +242,23 @@ class DocumentStage:
         return left
 
     def _parsed_elsewhere(self, record: DocumentRecord) -> StoredDocument | None:
-        if self._owners is None:
-            self._owners = {
-                digest: (artifact, bucket, document)
-                for artifact in (*self._others, self._artifact)
-                for bucket in self._buckets
-                for digest, document in artifact.content_keys(bucket)
-            }
-        owner = self._owners.get(record.content_hash)
-        if owner is None:
+        key = text_digest(record.content_hash)
+        place = self._known_owners().find([key]).get(key)
+        if place is None:
             return None
-        artifact, bucket, document = owner
-        return next(
-            (
-                row
-                for row in self._rows_of(artifact, bucket)
-                if row.document_id == document and row.content_hash == record.content_hash and self._is_parse_of(row, record)
-            ),
-            None,
-        )
+        number, bucket = place.split()
+        rows = self._rows_of((*self._others, self._artifact)[int(number)], bucket)
+        return next((r for r in rows if r.content_hash == record.content_hash and self._is_parse_of(r, record)), None)
+
+    def _known_owners(self) -> Owners:
+        """Artifact, by its number, and bucket of every content; read once a run, and only when something is to be parsed."""
+        if self._owners is None:
+            self._owners = Owners()
+            for number, artifact in enumerate((*self._others, self._artifact)):
+                for bucket in self._buckets:
+                    contents = (text_digest(content_hash) for content_hash, _ in artifact.content_keys(bucket))
+                    self._owners.add(f"{number} {bucket}", contents)
+        return self._owners
 
     def _rows_of(self, artifact: StoredDocuments, bucket: str) -> list[StoredDocument]:
         """Rows of another bucket; the last one is remembered, as moves come in flocks."""
@@ -231,26 +266,35 @@ class DocumentStage:
             self._foreign = (artifact, bucket, artifact.read(bucket))
         return self._foreign[2]
 
-    def _parse(self, outcome: DocumentsOutcome, pending: list[DocumentRecord], progress: Progress) -> None:
+    def _parse(self, outcome: DocumentsOutcome, pending: list[DocumentRecord], progress: Progress) -> Iterator[DocumentSlice]:
         failures: list[QuarantineEntry] = []
         hashes: dict[str, str] = {}
         fresh: list[ParseOutcome] = []
+        characters = 0
         for parsed in self._parser.parse_all(self._requests(outcome, pending, hashes, failures)):
-            record = outcome.records[parsed.document_id]
-            if isinstance(parsed.result, ParsedDocument):
+            record, result = outcome.records[parsed.document_id], parsed.result
+            if isinstance(result, ParsedDocument):
                 fresh.append(parsed)
-                outcome.preview.append((record.path, str(parsed.result.type), len(parsed.result.elements)))
+                characters += _count_characters(result)
+                if len(outcome.preview) < PREVIEW_ROWS:
+                    outcome.preview.append((record.path, str(result.type), len(result.elements)))
             else:
-                failures.append(self._entry(record, parsed, hashes[parsed.document_id]))
+                failures.append(self._entry(record, parsed, hashes.pop(parsed.document_id)))
                 outcome.quarantined.add(parsed.document_id)
-            if len(fresh) >= FLUSH_DOCUMENTS:
-                self._keep(outcome, self._masked(outcome, fresh, hashes))
-                fresh = []
             outcome.parsed += 1
             progress.advance("documents")
-        self._keep(outcome, self._masked(outcome, fresh, hashes))
+            if len(fresh) >= SLICE_DOCUMENTS or characters >= SLICE_CHARACTERS:
+                yield from self._keep_parsed(outcome, fresh, hashes)
+                fresh, characters = [], 0
+        yield from self._keep_parsed(outcome, fresh, hashes)
         if failures:
             self._ledger.add_quarantine(failures)
+
+    def _keep_parsed(
+        self, outcome: DocumentsOutcome, parsed: list[ParseOutcome], hashes: dict[str, str]
+    ) -> Iterator[DocumentSlice]:
+        self._keep(outcome, self._masked(outcome, parsed, hashes))
+        yield from self._pass_on(outcome, [one.document_id for one in parsed])
 
     def _release(self, outcome: DocumentsOutcome) -> None:
         """Forgets failures of contents that are indexed now, and those of older parsers where the newest one failed too."""
@@ -289,7 +333,7 @@ class DocumentStage:
             outcome.size_bytes += len(content.data)
             yield ParseRequest(record.document_id, record.path, content.data)
 
-    def _masked(self, outcome: DocumentsOutcome, parsed: list[ParseOutcome], hashes: Mapping[str, str]) -> list[StoredDocument]:
+    def _masked(self, outcome: DocumentsOutcome, parsed: list[ParseOutcome], hashes: dict[str, str]) -> list[StoredDocument]:
         """Rows of parsed documents, without what is masked in their sources."""
         started = time.perf_counter()
         records = [outcome.records[one.document_id] for one in parsed]
@@ -298,7 +342,7 @@ class DocumentStage:
         rows = []
         for record, masked in zip(records, self._masker.mask_all(given), strict=True):
             key, document = self._row_key(masked.document.type, record), masked.document
-            digest = hashes[record.document_id]
+            digest = hashes.pop(record.document_id)
             rows.append(StoredDocument(record.document_id, digest, key, document, masked.entities, masked.subjects))
             outcome.entities.update(masked.entities)
         outcome.masking_seconds += time.perf_counter() - started
@@ -337,3 +381,7 @@ def _read_failure(record: DocumentRecord, error: FileNotFoundError | DocumentErr
         detail=error.detail if isinstance(error, DocumentError) else "gone between the scan and the read",
         generation=record.generation,
     )
+
+
+def _count_characters(document: ParsedDocument) -> int:
+    return sum(len(element.text) for element in document.elements)

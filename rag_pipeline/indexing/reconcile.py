@@ -4,16 +4,15 @@ Order of writes: upsert what is missing, wait, read back, delete what is extra, 
 arrow leaves points that the next run finds equal or replaces; no document is ever without its old or its new points.
 """
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rag_pipeline.errors import BackendRejectedError
 from rag_pipeline.indexing.chunks import ChunksOutcome
 from rag_pipeline.indexing.identity import points_fingerprint
 from rag_pipeline.indexing.points import DesiredPoint, desired_points
 from rag_pipeline.ports import Progress, SparseEncoder, VectorArtifact, VectorStore
-from rag_pipeline.schema import IndexSpec, Point, SparseVector, Vector
+from rag_pipeline.schema import ChunkedDocument, DocumentRecord, IndexSpec, Point, SparseVector, Vector
 
 SLICE_POINTS = 512
 """Points whose vectors are in memory at one time."""
@@ -27,7 +26,17 @@ class PointsOutcome:
     upserted: int = 0
     deleted: int = 0
     total: int = 0
-    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class BucketPoints:
+    """A bucket while its points are written."""
+
+    bucket: str
+    present: set[str]
+    """Ids that the store held before."""
+    desired: set[str] = field(default_factory=set)
+    upserted: int = 0
 
 
 class ReconcileStage:
@@ -53,10 +62,13 @@ class ReconcileStage:
 
     def desired(self, chunks: ChunksOutcome) -> dict[str, DesiredPoint]:
         """The points that the bucket should hold, by id."""
+        return self._desired(chunks.records, [row for _, row in sorted(chunks.rows.items())])
+
+    def _desired(self, records: Mapping[str, DocumentRecord], rows: Iterable[ChunkedDocument]) -> dict[str, DesiredPoint]:
         return {
             point.id: point
-            for key, row in sorted(chunks.rows.items())
-            for point in desired_points(chunks.records[key], row, points_fingerprint=self._points_fingerprint)
+            for row in rows
+            for point in desired_points(records[row.document_id], row, points_fingerprint=self._points_fingerprint)
         }
 
     def weights(self, points: Iterable[DesiredPoint]) -> dict[str, SparseVector]:
@@ -66,29 +78,51 @@ class ReconcileStage:
         return {point.id: weights for point, weights in zip(wanted, sparse, strict=True)}
 
     def update(self, chunks: ChunksOutcome, progress: Progress) -> PointsOutcome:
-        """Upserts what is missing, reads back, deletes what is extra, reads back."""
-        started = time.perf_counter()
-        desired = self.desired(chunks)
-        present = self._store.point_ids(self._collection, chunks.bucket)
-        missing = [point for key, point in desired.items() if key not in present]
-        extra = sorted(present - desired.keys())
-        progress.extend("collection", len(missing) + len(extra))
-        for points in self._slices(chunks.bucket, missing):
+        """Brings a whole bucket in step at once."""
+        points = self.open(chunks.bucket)
+        self.add(points, chunks.records, [row for _, row in sorted(chunks.rows.items())], {}, progress)
+        return self.finish(points, progress)
+
+    def open(self, bucket: str) -> BucketPoints:
+        """The bucket as the store holds it; nothing is written yet."""
+        return BucketPoints(bucket, self._store.point_ids(self._collection, bucket))
+
+    def add(
+        self,
+        points: BucketPoints,
+        records: Mapping[str, DocumentRecord],
+        rows: Sequence[ChunkedDocument],
+        vectors: Mapping[bytes, Vector],
+        progress: Progress,
+    ) -> None:
+        """Upserts what is missing of these documents; ``vectors`` are at hand, others are read from the artifact."""
+        desired = self._desired(records, rows)
+        missing = [point for key, point in desired.items() if key not in points.present and key not in points.desired]
+        progress.extend("collection", len(missing))
+        for part in self._slices(points.bucket, missing, vectors):
             self._guard()
-            self._store.upsert(self._collection, points)
-            progress.advance("collection", len(points))
-        self._read_back(chunks.bucket, expected=present | desired.keys())
+            self._store.upsert(self._collection, part)
+            progress.advance("collection", len(part))
+        points.desired |= desired.keys()
+        points.upserted += len(missing)
+
+    def finish(self, points: BucketPoints, progress: Progress) -> PointsOutcome:
+        """Once every document was added: reads back, deletes what is extra, reads back."""
+        extra = sorted(points.present - points.desired)
+        progress.extend("collection", len(extra))
+        self._read_back(points.bucket, expected=points.present | points.desired)
         if extra:
             self._guard()
             self._store.delete(self._collection, extra)
             progress.advance("collection", len(extra))
-            self._read_back(chunks.bucket, expected=set(desired))
-        return PointsOutcome(chunks.bucket, len(missing), len(extra), total=len(desired), seconds=time.perf_counter() - started)
+            self._read_back(points.bucket, expected=points.desired)
+        return PointsOutcome(points.bucket, points.upserted, len(extra), total=len(points.desired))
 
-    def _slices(self, bucket: str, points: Sequence[DesiredPoint]) -> Iterator[list[Point]]:
+    def _slices(self, bucket: str, points: Sequence[DesiredPoint], known: Mapping[bytes, Vector]) -> Iterator[list[Point]]:
         for start in range(0, len(points), SLICE_POINTS):
             part = points[start : start + SLICE_POINTS]
-            vectors = self._vectors.read(bucket, {point.digest for point in part})
+            unknown = {point.digest for point in part} - known.keys()
+            vectors = {**known, **self._vectors.read(bucket, unknown)} if unknown else known
             yield self._with_vectors(bucket, part, vectors)
 
     def _with_vectors(self, bucket: str, part: Sequence[DesiredPoint], vectors: Mapping[bytes, Vector]) -> list[Point]:

@@ -40,7 +40,17 @@ def build_values(report: BuildReport) -> dict[str, Any]:
         "tokens": report.tokens,
         "longest_tokens": report.longest_tokens,
         "seconds": report.seconds,
+        "lanes": lane_values(report),
     }
+
+
+def lane_values(report: BuildReport) -> dict[str, Any]:
+    """Where the wall time went: of each stage what it worked, and what it waited for input and for room to pass on."""
+    lanes = {
+        stage: {name: round(getattr(times, name), 3) for name in ("busy_s", "input_wait_s", "output_wait_s")}
+        for stage, times in report.lanes.items()
+    }
+    return {"wall_s": round(report.wall_s, 3), "bottleneck": report.bottleneck, "stages": lanes}
 
 
 def release_values(release: Release, *, counts: DocumentCounts) -> dict[str, Any]:
@@ -83,6 +93,7 @@ def index_values(parts: Parts, ledger: Ledger, *, seconds: float) -> dict[str, A
         "switched": release.get("switched", False),
         "problems": scan.get("problems", []),
         "seconds": {"scan": scan.get("seconds", 0.0), **build.get("seconds", {}), "total": seconds},
+        "lanes": build.get("lanes", lane_values(BuildReport())),
     }
 
 

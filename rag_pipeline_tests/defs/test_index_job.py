@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from rag_pipeline.defs.inventory import make_definitions
+from rag_pipeline.indexing.build import STAGES
 from rag_pipeline.project import Project
 from rag_pipeline_tests.fakes.parser import FakeParser
 from rag_pipeline_tests.projects import article, dump, fill, open_project, uris, write_settings
@@ -81,6 +82,10 @@ def test_job_indexes_and_goes_live(project: Project, instance: dg.DagsterInstanc
     assert metadata_of(result, "chunks")["sizes"].startswith("![chunks by tokens](data:image/png;base64,")
     assert metadata_of(result, "collection")["points"] == len(dump(project))
     assert metadata_of(result, "source_manifest")["new"] == 6
+    for asset in STAGES:
+        rows = [record.data for record in metadata_of(result, asset)["lanes"].records]
+        assert [row["stage"] for row in rows] == list(STAGES)
+        assert metadata_of(result, asset)["bottleneck"] in STAGES
 
 
 def test_checks_pass_after_a_run(project: Project, instance: dg.DagsterInstance) -> None:

@@ -10,20 +10,20 @@ from rag_pipeline.adapters.local_folder import LocalFolderSource
 from rag_pipeline.errors import SourceUnavailableError
 from rag_pipeline.indexing import collections, release, retention
 from rag_pipeline.indexing.build import Build, bucket_digests
-from rag_pipeline.indexing.chunks import ChunksOutcome
 from rag_pipeline.indexing.documents import DocumentsOutcome, DocumentStage
-from rag_pipeline.indexing.reconcile import PointsOutcome, ReconcileStage
+from rag_pipeline.indexing.reconcile import BucketPoints, ReconcileStage
 from rag_pipeline.indexing.specs import SpecChange, compare_specs
 from rag_pipeline.operations import follow, gate
 from rag_pipeline.operations import release as releasing
 from rag_pipeline.operations import retention as retaining
-from rag_pipeline.operations.progress import SILENT
 from rag_pipeline.ports import Progress
 from rag_pipeline.retrieval.search import Searcher
-from rag_pipeline.schema import BucketState, CollectionRecord, DocumentRecord, GateCheck, IndexSpec, Listing
+from rag_pipeline.schema import BucketState, ChunkedDocument, CollectionRecord, DocumentRecord, GateCheck, IndexSpec, Listing
 from rag_pipeline_tests.proofs import scenarios
 
 Patch = pytest.MonkeyPatch
+Records = Mapping[str, DocumentRecord]
+Rows = Sequence[ChunkedDocument]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +36,22 @@ class KnownBug:
 
 
 def delete_first(patch: Patch) -> None:
-    original = ReconcileStage.update
+    original = ReconcileStage.add
 
-    def update(self: ReconcileStage, chunks: ChunksOutcome, progress: Progress) -> PointsOutcome:
-        present = self._store.point_ids(self._collection, chunks.bucket)
-        self._store.delete(self._collection, sorted(present - self.desired(chunks).keys()))
-        return original(self, chunks, progress)
+    def add(self: ReconcileStage, points: BucketPoints, records: Records, rows: Rows, *given: Any) -> None:
+        self._store.delete(self._collection, sorted(points.present - self._desired(records, rows).keys()))
+        original(self, points, records, rows, *given)
 
-    patch.setattr(ReconcileStage, "update", update)
+    patch.setattr(ReconcileStage, "add", add)
 
 
 def hash_before_work(patch: Patch) -> None:
     original = DocumentStage._parse
 
-    def parse(self: DocumentStage, outcome: DocumentsOutcome, pending: list[DocumentRecord], progress: Progress) -> None:
+    def parse(self: DocumentStage, outcome: DocumentsOutcome, pending: list[DocumentRecord], progress: Progress) -> Any:
         known = [(record, outcome.rows[record.document_id]) for record in pending if record.document_id in outcome.rows]
         self._artifact.append(outcome.bucket, [replace(row, content_hash=record.content_hash) for record, row in known])
-        original(self, outcome, pending, progress)
+        return original(self, outcome, pending, progress)
 
     patch.setattr(DocumentStage, "_parse", parse)
 
@@ -140,16 +139,16 @@ def outage_is_deletion(patch: Patch) -> None:
 
 
 def cleanup_per_batch(patch: Patch) -> None:
-    def update(self: ReconcileStage, chunks: ChunksOutcome, progress: Progress = SILENT) -> PointsOutcome:
-        desired = list(self.desired(chunks).values())
-        for start in range(0, len(desired), 2):
-            points = next(self._slices(chunks.bucket, desired[start : start + 2]))
-            self._store.upsert(self._collection, points)
-            present = self._store.point_ids(self._collection, chunks.bucket)
-            self._store.delete(self._collection, sorted(present - {point.id for point in points}))
-        return PointsOutcome(chunks.bucket, total=len(self._store.point_ids(self._collection, chunks.bucket)))
+    original = ReconcileStage.add
 
-    patch.setattr(ReconcileStage, "update", update)
+    def add(self: ReconcileStage, points: BucketPoints, records: Records, rows: Rows, *given: Any) -> None:
+        for row in rows:
+            original(self, points, records, [row], *given)
+            present = self._store.point_ids(self._collection, points.bucket)
+            self._store.delete(self._collection, sorted(present - self._desired(records, [row]).keys()))
+
+    patch.setattr(ReconcileStage, "_read_back", lambda self, bucket, *, expected: None)
+    patch.setattr(ReconcileStage, "add", add)
 
 
 KNOWN_BUGS: Sequence[KnownBug] = (

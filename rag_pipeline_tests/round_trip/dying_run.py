@@ -28,7 +28,7 @@ from rag_pipeline.project import Project
 from rag_pipeline.schema import CollectionRecord, Matrix, Vector, VectorSpace
 from rag_pipeline_tests.fakes.embedder import HashEmbedder
 from rag_pipeline_tests.fakes.parser import FakeParser
-from rag_pipeline_tests.projects import embedder_of, index_once, open_project
+from rag_pipeline_tests.projects import embedder_of, index_once, open_project, use_small_slices
 
 TIMEOUT_S = 120
 BLOCKED = 3
@@ -159,6 +159,7 @@ def run(file: Path, log: Path, kill: Kill | None = None, *, operation: str = "in
 
 def work(file: Path, log: Path, kill: Kill | None, operation: str, *, has_real_parser: bool = False) -> None:
     """The operation in this process, to its end or its kill."""
+    use_small_slices()
     project = open_project(file) if has_real_parser else open_project(file, parser=FakeParser())
     project.models.open = lambda facts, space: LoggedEmbedder(embedder_of(space), log, space)
     if kill is not None:

@@ -67,6 +67,14 @@ def test_index_answers_with_counts_that_add_up(rag: Rag) -> None:
     assert set(values) >= {"generation", "collection", "documents", "chunks", "points", "seconds"}
 
 
+def test_index_says_where_the_time_went(rag: Rag) -> None:
+    lanes = rag.first["lanes"]  # type: ignore[attr-defined]
+    assert set(lanes["stages"]) == {"documents", "chunks", "embeddings", "collection"}
+    assert lanes["bottleneck"] in lanes["stages"]
+    for times in lanes["stages"].values():
+        assert abs(sum(times.values()) - lanes["wall_s"]) < 0.01
+
+
 def test_quarantined_documents_are_a_warning(rag: Rag) -> None:
     assert "1 documents are in quarantine" in rag.first_stderr  # type: ignore[attr-defined]
 
@@ -75,6 +83,7 @@ def test_second_index_does_nothing(rag: Rag) -> None:
     values = rag.json("index")
     assert values["parsed"] == 0
     assert values["chunks"]["embedded"] == 0
+    assert values["lanes"]["bottleneck"] is None
     assert values["points"] == {"upserted": 0, "deleted": 0, "total": values["chunks"]["total"]}
     assert values["documents"]["unchanged"] == 3
 
