@@ -102,6 +102,10 @@ class Build:
         wanted = bucket_digests(self._ledger, buckets, self._spec_fingerprint)
         return [bucket for bucket, digest in wanted.items() if bucket not in states or states[bucket].digest != digest]
 
+    def is_settled(self, buckets: Iterable[str]) -> bool:
+        """Whether neither ``run`` nor ``compact`` would do anything; from the ledger alone."""
+        return not self._fragmented() and not self.stale_buckets(buckets)
+
     def run(
         self,
         buckets: Sequence[str],

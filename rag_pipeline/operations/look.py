@@ -1,0 +1,34 @@
+"""Whether an index run would find anything to do, told before one is started."""
+
+from rag_pipeline.indexing.build import BuildReport
+from rag_pipeline.project import Project
+
+
+def is_in_step(project: Project) -> bool:
+    """Whether the sources are as the ledger says, and all that is served is as the ledger wants it. Writes nothing.
+
+    Where it is False for any reason, an index run finds out what is to be done. The cheap questions come first.
+    """
+    chosen = project.collections()
+    if chosen.live is None or project.store.describe(chosen.live.name) is None:
+        return False
+    if not project.parts(chosen.live, chosen.target_spec).build().is_settled(project.buckets):
+        return False
+    followed = (record for record in chosen.retired if project.store.describe(record.name) is not None)
+    if any(project.parts(record).build().stale_buckets(project.buckets) for record in followed):
+        return False
+    return not project.look_for_changes()
+
+
+def report_in_step(project: Project) -> BuildReport:
+    """What a build would have reported that found every bucket in step."""
+    states = project.ledger.bucket_states(project.target.name).values()
+    points = sum(state.points for state in states)
+    buckets = len(project.buckets)
+    return BuildReport(
+        buckets=buckets,
+        in_step=buckets,
+        points=points,
+        chunks=points,
+        quarantined=sum(state.quarantined for state in states),
+    )
