@@ -98,13 +98,7 @@ class Build:
 
     def stale_buckets(self, buckets: Iterable[str]) -> list[str]:
         """Those whose last finished reconcile is not of the ledger's documents and this spec; from the ledger alone."""
-        states = self._ledger.bucket_states(self._collection)
-        wanted = bucket_digests(self._ledger, buckets, self._spec_fingerprint)
-        return [bucket for bucket, digest in wanted.items() if bucket not in states or states[bucket].digest != digest]
-
-    def is_settled(self, buckets: Iterable[str]) -> bool:
-        """Whether neither ``run`` nor ``compact`` would do anything; from the ledger alone."""
-        return not self._fragmented() and not self.stale_buckets(buckets)
+        return find_stale(self._ledger, self._collection, buckets, self._spec_fingerprint)
 
     def run(
         self,
@@ -200,8 +194,7 @@ class Build:
         return f"{COMPACT_KEY}:{self._collection}"
 
     def _fragmented(self) -> list[str]:
-        fragmented: list[str] = json.loads(self._ledger.meta(self._compact_key) or "[]")
-        return fragmented
+        return find_fragmented(self._ledger, self._collection)
 
     def _remember(self, work: _Work) -> None:
         """The ledger comes last: what it says was read back from the store."""
@@ -247,6 +240,19 @@ def _masked(first: BuildReport, second: BuildReport) -> dict[str, Any]:
 
 _DONE = ("parsed", "reused", "chunked", "embedded", "copied", "tokens", "padded_tokens", "upserted", "deleted")
 _PREVIEWS = ("documents_preview", "chunks_preview")
+
+
+def find_stale(ledger: Ledger, collection: str, buckets: Iterable[str], spec_fingerprint: str) -> list[str]:
+    """Buckets whose last finished reconcile is not of the ledger's documents and this spec."""
+    states = ledger.bucket_states(collection)
+    wanted = bucket_digests(ledger, buckets, spec_fingerprint)
+    return [bucket for bucket, digest in wanted.items() if bucket not in states or states[bucket].digest != digest]
+
+
+def find_fragmented(ledger: Ledger, collection: str) -> list[str]:
+    """Buckets whose artifacts wait for ``compact``."""
+    fragmented: list[str] = json.loads(ledger.meta(f"{COMPACT_KEY}:{collection}") or "[]")
+    return fragmented
 
 
 def bucket_digests(ledger: Ledger, buckets: Iterable[str], spec_fingerprint: str) -> dict[str, str]:

@@ -10,12 +10,12 @@ def is_in_step(project: Project) -> bool:
     Where it is False for any reason, an index run finds out what is to be done. The cheap questions come first.
     """
     chosen = project.collections()
-    if chosen.live is None or project.store.describe(chosen.live.name) is None:
+    if chosen.live is None or project.store.metadata(chosen.live.name) is None:
         return False
-    if not project.parts(chosen.live, chosen.target_spec).build().is_settled(project.buckets):
+    if not project.parts(chosen.live, chosen.target_spec).is_settled():
         return False
-    followed = (record for record in chosen.retired if project.store.describe(record.name) is not None)
-    if any(project.parts(record).build().stale_buckets(project.buckets) for record in followed):
+    followed = (record for record in chosen.retired if project.store.metadata(record.name) is not None)
+    if any(project.parts(record).stale_buckets() for record in followed):
         return False
     return not project.look_for_changes()
 
