@@ -4,6 +4,7 @@
     python benchmarks/index.py switch --corpus ...    seconds of `rag reindex` to another vector space
     python benchmarks/index.py noop --corpus ...      seconds of a second `rag index`
     python benchmarks/index.py scan --files 10000     seconds of the sensor's look at unchanged files
+    python benchmarks/index.py edit --files 100000    seconds until one edited file among many is found, with a stand-in for the model
     python benchmarks/index.py memory --sizes 500 5000 peak memory by number of documents, with a stand-in for the model
 
 `first` prints wall seconds of `rag index`, those of the best plain `SentenceTransformer.encode` over the same chunks, and
@@ -12,6 +13,7 @@ were parsed. Pin the process to the cores you mean (`taskset -c 0,1`); nothing e
 """
 
 import argparse
+import hashlib
 import json
 import os
 import resource
@@ -182,16 +184,68 @@ def bench_scan(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 class _StandIn:
-    """Vectors from nowhere, of length 1, and nothing remembered."""
+    """Vectors without meaning, of length 1, alike for equal texts, and nothing remembered."""
 
     dimension = 384
 
     def embed_documents(self, texts: list[str]) -> Any:
-        rows = np.random.default_rng(len(texts[0])).standard_normal((len(texts), self.dimension), dtype=np.float32)
+        digests = b"".join(hashlib.shake_128(text.encode()).digest(self.dimension) for text in texts)
+        rows = np.frombuffer(digests, dtype=np.int8).reshape(len(texts), self.dimension).astype(np.float32)
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
     def describe(self) -> dict[str, Any]:
         return {}
+
+
+def bench_edit(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """From the sensor's look to a hit, stage by stage; wall seconds and those of this process's own work."""
+    from rag_pipeline_tests.projects import open_project
+
+    write_settings(folder, buckets=16)
+    for number in range(arguments.files):
+        file = folder / "docs" / f"{number % 100:02d}" / f"{number}.md"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"# Document {number}\n\nIt says {number} of {number * 7919 % arguments.files}.\n")
+        os.utime(file, (1_700_000_000, 1_700_000_000))
+    first = _bring_in_step(open_project(folder / "rag_pipeline.yaml", embedder=_StandIn()))
+    edits = []
+    for edit in range(arguments.repeats):
+        (folder / "docs" / "07" / "7.md").write_text(f"# Document 7\n\nNow it tells of a zymurgy{edit}.\n")
+        project = open_project(folder / "rag_pipeline.yaml", embedder=_StandIn())
+        took = _bring_in_step(project)
+        hits = _timed(took, "query", lambda project=project, edit=edit: project.searcher().search(f"zymurgy{edit}", mode="sparse", limit=1))
+        assert hits[0].payload["path"] == "07/7.md"
+        project.close()
+        edits.append(took)
+    stages = {name: [statistics.median(took[name][kind] for took in edits) for kind in (0, 1)] for name in edits[0]}
+    return {
+        "files": arguments.files,
+        "first_s": {name: [round(value, 2) for value in pair] for name, pair in first.items()},
+        "edit_wall_and_own_s": {name: [round(value, 2) for value in pair] for name, pair in stages.items()},
+        "edit_s": [round(sum(pair[kind] for pair in stages.values()), 2) for kind in (0, 1)],
+    }
+
+
+def _bring_in_step(project: Project) -> dict[str, tuple[float, float]]:
+    """What an index run does, timed."""
+    from rag_pipeline.operations.follow import bring_in_step
+    from rag_pipeline.operations.release import keep_live
+
+    took: dict[str, tuple[float, float]] = {}
+    assert _timed(took, "look", project.look_for_changes)
+    _timed(took, "scan", lambda: project.scan(approve_deletes=False, progress=SILENT))
+    _timed(took, "buckets", lambda: bring_in_step(project, project.buckets, progress=SILENT))
+    project.close()  # as the job does between its steps
+    _timed(took, "live", lambda: keep_live(project))
+    project.close()
+    return took
+
+
+def _timed(took: dict[str, tuple[float, float]], name: str, work: Callable[[], Any]) -> Any:
+    wall, own = time.perf_counter(), time.process_time()
+    result = work()
+    took[name] = (time.perf_counter() - wall, time.process_time() - own)
+    return result
 
 
 def bench_memory(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -231,7 +285,7 @@ def memory_of(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scenario", choices=["first", "switch", "noop", "scan", "memory", "memory-of"])
+    parser.add_argument("scenario", choices=["first", "switch", "noop", "scan", "edit", "memory", "memory-of"])
     parser.add_argument("--corpus", type=Path, default=Path("/usr/share/doc/python3.11/html"))
     parser.add_argument("--pages", type=int, default=200)
     parser.add_argument("--files", type=int, default=10_000)
@@ -251,6 +305,7 @@ def main() -> None:
         "switch": bench_switch,
         "noop": bench_noop,
         "scan": bench_scan,
+        "edit": bench_edit,
         "memory": bench_memory,
     }
     with tempfile.TemporaryDirectory() as folder:

@@ -1,5 +1,6 @@
 """The commands. Each builds the project, calls one thing, and shows its answer."""
 
+import atexit
 import gc
 import time
 from typing import Any
@@ -25,6 +26,7 @@ def main(context: click.Context, config: str | None, is_json: bool) -> None:
     Exit codes: 0 fine, 1 findings or failed, 2 wrong use or settings.
     """
     gc.set_threshold(NEW_OBJECTS)
+    atexit.register(gc.freeze)  # the process gives all memory back at once; Python would look through every object first
     context.obj = Frame(config=config, is_json=is_json)
 
 
@@ -60,7 +62,9 @@ def index(frame: Frame, approve_deletes: bool, compare_all: bool) -> int:
 
 
 def _complete_erasures(project: Any) -> None:
-    """What an erasure was cut off from comes before anything new is indexed."""
+    """What an erasure was cut off from comes before anything new is indexed. Where nothing was ever erased, nothing is loaded."""
+    if not project.ledger.blocks():
+        return
     from rag_pipeline.operations.erase import complete_unfinished
 
     try:
