@@ -4,7 +4,7 @@
     python benchmarks/index.py switch --corpus ...    seconds of `rag reindex` to another vector space
     python benchmarks/index.py noop --corpus ...      seconds of a second `rag index`
     python benchmarks/index.py scan --files 10000     seconds of the sensor's look at unchanged files
-    python benchmarks/index.py edit --files 100000    seconds until one edited file among many is found, with a stand-in for the model
+    python benchmarks/index.py edit --files 100000    seconds until one edited file is found, with a stand-in for the model
     python benchmarks/index.py memory --sizes 500 5000 peak memory by number of documents, with a stand-in for the model
 
 `first` prints wall seconds of `rag index`, those of the best plain `SentenceTransformer.encode` over the same chunks, and
@@ -213,7 +213,9 @@ def bench_edit(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         (folder / "docs" / "07" / "7.md").write_text(f"# Document 7\n\nNow it tells of a zymurgy{edit}.\n")
         project = open_project(folder / "rag_pipeline.yaml", embedder=_StandIn())
         took = _bring_in_step(project)
-        hits = _timed(took, "query", lambda project=project, edit=edit: project.searcher().search(f"zymurgy{edit}", mode="sparse", limit=1))
+        hits = _timed(
+            took, "query", lambda project=project, edit=edit: project.searcher().search(f"zymurgy{edit}", mode="sparse", limit=1)
+        )
         assert hits[0].payload["path"] == "07/7.md"
         project.close()
         edits.append(took)

@@ -105,6 +105,13 @@ class SqlLedger:
             rows = connection.execute(query).fetchall()
         return {row[0]: DocumentRecord(*row[:5], FileStat(row[5], row[6], row[7]), row[8], row[9], row[10]) for row in rows}
 
+    def contents(self) -> Sequence[tuple[str, str, str, str]]:
+        """Plain columns, as making whole records takes most of the time of reading them."""
+        row = tables.documents.c
+        with self._database.reading() as connection:
+            rows = connection.execute(select(row.bucket, row.document_id, row.content_hash, row.uri)).fetchall()
+        return [(bucket, document, content, uri) for bucket, document, content, uri in rows]
+
     def count_documents(self) -> int:
         with self._database.reading() as connection:
             return connection.scalar(select(func.count()).select_from(tables.documents)) or 0

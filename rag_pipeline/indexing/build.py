@@ -257,20 +257,24 @@ def find_fragmented(ledger: Ledger, collection: str) -> list[str]:
 
 def bucket_digests(ledger: Ledger, buckets: Iterable[str], spec_fingerprint: str) -> dict[str, str]:
     """What each bucket should be, from the ledger alone."""
-    records: dict[str, list[DocumentRecord]] = defaultdict(list)
-    for record in ledger.documents().values():
-        records[record.bucket].append(record)
+    documents: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
+    for bucket, *facts in ledger.contents():
+        documents[bucket].append((facts[0], facts[1], facts[2]))
     failed = ledger.quarantine()
-    return {bucket: bucket_digest(records[bucket], failed, spec_fingerprint) for bucket in buckets}
+    return {bucket: _digest(documents[bucket], failed, spec_fingerprint) for bucket in buckets}
 
 
 def bucket_digest(records: Collection[DocumentRecord], failed: Iterable[QuarantineEntry], spec_fingerprint: str) -> str:
     """Digest of all that decides the points of a bucket: its documents, those of them known to fail, the spec."""
-    ids = {record.document_id for record in records}
+    return _digest([(record.document_id, record.content_hash, record.uri) for record in records], failed, spec_fingerprint)
+
+
+def _digest(documents: Collection[tuple[str, str, str]], failed: Iterable[QuarantineEntry], spec_fingerprint: str) -> str:
+    ids = {document for document, _, _ in documents}
     return set_digest(
         [
             f"spec\0{spec_fingerprint}",
-            *(f"{record.document_id}\0{record.content_hash}\0{record.uri}" for record in records),
+            *(f"{document}\0{content}\0{uri}" for document, content, uri in documents),
             *(f"failed\0{e.document_id}\0{e.content_hash}\0{e.parser_fingerprint}" for e in failed if e.document_id in ids),
         ]
     )
