@@ -108,7 +108,7 @@ def make_live(project: Project, show: Progress | None) -> dg.AssetsDefinition:
 
     @dg.asset(
         name=LIVE,
-        deps=["collection", CANDIDATE],
+        deps=["source_manifest", "collection", CANDIDATE],  # the scan too: job look has nothing between the two
         group_name=GROUP,
         owners=OWNERS,
         kinds={"qdrant"},
