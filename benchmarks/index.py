@@ -4,6 +4,7 @@
     python benchmarks/index.py switch --corpus ...    seconds of `rag reindex` to another vector space
     python benchmarks/index.py noop --corpus ...      seconds of a second `rag index`
     python benchmarks/index.py scan --files 10000     seconds of the sensor's look at unchanged files
+    python benchmarks/index.py edit --files 100000    seconds until one edited file is found, with a stand-in for the model
     python benchmarks/index.py memory --sizes 500 5000 peak memory by number of documents, with a stand-in for the model
     python benchmarks/index.py held --sizes 1000 8000  peak of the build's own Python objects, by number of documents
 
@@ -205,6 +206,59 @@ class _StandIn:
         return {}
 
 
+def bench_edit(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """From the sensor's look to a hit, stage by stage; wall seconds and those of this process's own work."""
+    from rag_pipeline_tests.projects import open_project
+
+    write_settings(folder, buckets=16)
+    for number in range(arguments.files):
+        file = folder / "docs" / f"{number % 100:02d}" / f"{number}.md"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"# Document {number}\n\nIt says {number} of {number * 7919 % arguments.files}.\n")
+        os.utime(file, (1_700_000_000, 1_700_000_000))
+    first = _bring_in_step(open_project(folder / "rag_pipeline.yaml", embedder=_StandIn()))
+    edits = []
+    for edit in range(arguments.repeats):
+        (folder / "docs" / "07" / "7.md").write_text(f"# Document 7\n\nNow it tells of a zymurgy{edit}.\n")
+        project = open_project(folder / "rag_pipeline.yaml", embedder=_StandIn())
+        took = _bring_in_step(project)
+        hits = _timed(
+            took, "query", lambda project=project, edit=edit: project.searcher().search(f"zymurgy{edit}", mode="sparse", limit=1)
+        )
+        assert hits[0].payload["path"] == "07/7.md"
+        project.close()
+        edits.append(took)
+    stages = {name: [statistics.median(took[name][kind] for took in edits) for kind in (0, 1)] for name in edits[0]}
+    return {
+        "files": arguments.files,
+        "first_s": {name: [round(value, 2) for value in pair] for name, pair in first.items()},
+        "edit_wall_and_own_s": {name: [round(value, 2) for value in pair] for name, pair in stages.items()},
+        "edit_s": [round(sum(pair[kind] for pair in stages.values()), 2) for kind in (0, 1)],
+    }
+
+
+def _bring_in_step(project: Project) -> dict[str, tuple[float, float]]:
+    """What an index run does, timed."""
+    from rag_pipeline.operations.follow import bring_in_step
+    from rag_pipeline.operations.release import keep_live
+
+    took: dict[str, tuple[float, float]] = {}
+    assert _timed(took, "look", project.look_for_changes)
+    _timed(took, "scan", lambda: project.scan(approve_deletes=False, progress=SILENT))
+    _timed(took, "buckets", lambda: bring_in_step(project, project.buckets, progress=SILENT))
+    project.close()  # as the job does between its steps
+    _timed(took, "live", lambda: keep_live(project))
+    project.close()
+    return took
+
+
+def _timed(took: dict[str, tuple[float, float]], name: str, work: Callable[[], Any]) -> Any:
+    wall, own = time.perf_counter(), time.process_time()
+    result = work()
+    took[name] = (time.perf_counter() - wall, time.process_time() - own)
+    return result
+
+
 def bench_memory(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     peaks = {}
     for size in arguments.sizes:
@@ -278,6 +332,7 @@ SCENARIOS: dict[str, Callable[[argparse.Namespace, Path], dict[str, Any]]] = {
     "switch": bench_switch,
     "noop": bench_noop,
     "scan": bench_scan,
+    "edit": bench_edit,
     "memory": bench_memory,
     "held": bench_held,
 }

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from rag_pipeline.adapters.models import Models
-from rag_pipeline.indexing.build import Build
+from rag_pipeline.indexing.build import Build, find_fragmented, find_stale
 from rag_pipeline.indexing.chunks import ChunkStage
 from rag_pipeline.indexing.documents import DocumentStage
 from rag_pipeline.indexing.fsck import Fsck
@@ -75,13 +75,25 @@ class CollectionParts:
         """Shared by all collections of the vector space."""
         return self._shared.artifacts.vectors(space_fingerprint(self.spec.vector_space))
 
+    @property
+    def _fingerprint(self) -> str:
+        return spec_fingerprint(self.spec) + ("" if self._shared.keeps_last_good else " without last good versions")
+
+    def stale_buckets(self) -> list[str]:
+        """Those that a build would have to bring in step; read from the ledger alone, and no stage is made."""
+        return find_stale(self._shared.ledger, self.record.name, self._shared.buckets, self._fingerprint)
+
+    def is_settled(self) -> bool:
+        """Whether a build of all buckets, and its compaction, would find nothing to do."""
+        return not find_fragmented(self._shared.ledger, self.record.name) and not self.stale_buckets()
+
     def build(self) -> Build:
         """The stages that bring it in step."""
         shared = self._shared
         return Build(
             ledger=shared.ledger,
             collection=self.record.name,
-            spec_fingerprint=spec_fingerprint(self.spec) + ("" if shared.keeps_last_good else " without last good versions"),
+            spec_fingerprint=self._fingerprint,
             documents=self._document_stage(),
             chunks=self._chunk_stage(),
             vectors=self._vector_stage(),

@@ -333,6 +333,9 @@ class Ledger(Protocol):
     def documents(self, *, source: str | None = None, bucket: str | None = None) -> dict[str, DocumentRecord]:
         """Records by document id."""
 
+    def contents(self) -> Sequence[tuple[str, str, str, str]]:
+        """Bucket, document id, content hash and address of every document: all of it that decides what a bucket holds."""
+
     def count_documents(self) -> int:
         """How many documents the newest scan saw."""
 

@@ -103,10 +103,14 @@ class SqlLedger:
             query = query.where(tables.documents.c.bucket == bucket)
         with self._database.reading() as connection:
             rows = connection.execute(query).fetchall()
-        return {
-            document: DocumentRecord(document, source, path, uri, bucket, FileStat(*stat), content_hash, is_racy, generation)
-            for document, source, path, uri, bucket, *stat, content_hash, is_racy, generation in rows
-        }
+        return {r[0]: DocumentRecord(r[0], r[1], r[2], r[3], r[4], FileStat(r[5], r[6], r[7]), r[8], r[9], r[10]) for r in rows}
+
+    def contents(self) -> Sequence[tuple[str, str, str, str]]:
+        """Plain columns, as making whole records takes most of the time of reading them."""
+        row = tables.documents.c
+        with self._database.reading() as connection:
+            rows = connection.execute(select(row.bucket, row.document_id, row.content_hash, row.uri)).fetchall()
+        return [(bucket, document, content, uri) for bucket, document, content, uri in rows]
 
     def count_documents(self) -> int:
         with self._database.reading() as connection:

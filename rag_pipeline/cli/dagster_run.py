@@ -8,13 +8,15 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from rag_pipeline.cli.progress import BarProgress
 from rag_pipeline.errors import RagPipelineError
+from rag_pipeline.indexing.reports import build_values
+from rag_pipeline.operations.look import is_in_step, report_in_step
 from rag_pipeline.project import Project
 
 
@@ -34,12 +36,28 @@ class RunResult:
 
 
 def run_index(project: Project, *, approve_deletes: bool, compare_all: bool) -> RunResult:
-    """One run of the job ``index``."""
+    """One run of the job ``index``, or of ``look`` where there is nothing to do and nobody asks for more.
+
+    A source that changes between the two looks has both.
+    """
+    if not (approve_deletes or compare_all) and _is_in_step(project):
+        looked = run_job(project, "look", {})
+        if not looked.parts.get("scan", {}).get("has_changes"):
+            parts = {**looked.parts, "build": build_values(report_in_step(project))}
+            return replace(looked, parts=parts)
     ops = {
         "source_manifest": {"config": {"approve_deletes": approve_deletes}},
         "index_buckets": {"config": {"compare_all": compare_all}},
     }
     return run_job(project, "index", ops)
+
+
+def _is_in_step(project: Project) -> bool:
+    """A store that is not needed again is let go, so that the run waits for its turn without it."""
+    try:
+        return is_in_step(project)
+    finally:
+        project.close()
 
 
 def run_job(

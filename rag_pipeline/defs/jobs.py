@@ -7,7 +7,7 @@ from dagster import AssetSelection
 
 from rag_pipeline.project import Project
 
-INDEX_JOB, REINDEX_JOB, RELEASE_JOB, FRESHNESS_JOB = "index", "reindex", "release", "freshness"
+INDEX_JOB, LOOK_JOB, REINDEX_JOB, RELEASE_JOB, FRESHNESS_JOB = "index", "look", "reindex", "release", "freshness"
 COLLECTION_TAG = "rag_pipeline/collection"
 """One run per value at a time (dagster.yaml)."""
 
@@ -20,6 +20,21 @@ def make_index_job(project: Project) -> Any:
         description="Brings the live index in step with its sources, and with settings that are applied in place.",
         executor_def=dg.in_process_executor,
         tags={**_all_buckets(project), COLLECTION_TAG: project.settings.alias},
+    )
+
+
+def make_look_job(project: Project) -> Any:
+    """The job ``look``: scan, what is live, its points counted. What ``rag index`` runs where nothing is to be done.
+
+    The bucket assets stay out: a materialization of each for every bucket would say that something was made. So do the checks
+    of what they made, as their answer cannot have changed; ``live_collection`` counts the points itself.
+    """
+    return dg.define_asset_job(
+        LOOK_JOB,
+        selection=AssetSelection.assets("source_manifest", "live_collection"),
+        description="Looks at the sources and at what is live; writes no bucket. What rag index runs when nothing was changed.",
+        executor_def=dg.in_process_executor,
+        tags={COLLECTION_TAG: project.settings.alias},
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from rag_pipeline.defs import metadata
-from rag_pipeline.defs.jobs import INDEX_JOB
+from rag_pipeline.defs.jobs import INDEX_JOB, LOOK_JOB
 from rag_pipeline.defs.partitions import GROUP, OWNERS, bucket_partitions
 from rag_pipeline.defs.progress import LogProgress
 from rag_pipeline.defs.translation import translated
@@ -108,7 +108,7 @@ def make_live(project: Project, show: Progress | None) -> dg.AssetsDefinition:
 
     @dg.asset(
         name=LIVE,
-        deps=["collection", CANDIDATE],
+        deps=["source_manifest", "collection", CANDIDATE],  # the scan too: job look has nothing between the two
         group_name=GROUP,
         owners=OWNERS,
         kinds={"qdrant"},
@@ -119,7 +119,7 @@ def make_live(project: Project, show: Progress | None) -> dg.AssetsDefinition:
         progress = show or LogProgress(context.log.info)
         try:
             with translated():
-                if context.run.job_name == INDEX_JOB:
+                if context.run.job_name in (INDEX_JOB, LOOK_JOB):
                     with project.writer_lock():
                         done = keep_live(project)
                 else:

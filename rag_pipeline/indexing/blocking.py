@@ -40,6 +40,8 @@ class Blocked:
 
     def divide(self, records: Iterable[DocumentRecord]) -> tuple[list[DocumentRecord], list[DocumentRecord]]:
         """The records that have to go, and the others."""
+        if not (self.documents or self.contents):
+            return [], list(records)
         erased, kept = list[DocumentRecord](), list[DocumentRecord]()
         for record in records:
             (erased if self.holds(record.document_id, record.content_hash) else kept).append(record)

@@ -1,6 +1,7 @@
 """One reconcile of the index with the ledger: which buckets differ, and the four stages streaming over them."""
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -50,9 +51,7 @@ class Build:
 
     def stale_buckets(self, buckets: Iterable[str]) -> list[str]:
         """Those whose last finished reconcile is not of the ledger's documents and this spec; from the ledger alone."""
-        states = self._ledger.bucket_states(self._collection)
-        wanted = bucket_digests(self._ledger, buckets, self._spec_fingerprint)
-        return [bucket for bucket, digest in wanted.items() if bucket not in states or states[bucket].digest != digest]
+        return find_stale(self._ledger, self._collection, buckets, self._spec_fingerprint)
 
     def run(
         self,
@@ -119,8 +118,7 @@ class Build:
         return f"{COMPACT_KEY}:{self._collection}"
 
     def _fragmented(self) -> list[str]:
-        fragmented: list[str] = json.loads(self._ledger.meta(self._compact_key) or "[]")
-        return fragmented
+        return find_fragmented(self._ledger, self._collection)
 
     def _note_fragmented(self, bucket: str) -> None:
         self._ledger.set_meta(self._compact_key, json.dumps(sorted({*self._fragmented(), bucket})))
@@ -142,19 +140,39 @@ class Build:
         self._ledger.put_bucket_state(self._collection, work.bucket, state)
 
 
+def find_stale(ledger: Ledger, collection: str, buckets: Iterable[str], spec_fingerprint: str) -> list[str]:
+    """Buckets whose last finished reconcile is not of the ledger's documents and this spec."""
+    states = ledger.bucket_states(collection)
+    wanted = bucket_digests(ledger, buckets, spec_fingerprint)
+    return [bucket for bucket, digest in wanted.items() if bucket not in states or states[bucket].digest != digest]
+
+
+def find_fragmented(ledger: Ledger, collection: str) -> list[str]:
+    """Buckets whose artifacts wait for ``compact``."""
+    fragmented: list[str] = json.loads(ledger.meta(f"{COMPACT_KEY}:{collection}") or "[]")
+    return fragmented
+
+
 def bucket_digests(ledger: Ledger, buckets: Iterable[str], spec_fingerprint: str) -> dict[str, str]:
-    """What each bucket should be, from the ledger alone; the records of one bucket are in memory at a time."""
+    """What each bucket should be, from the ledger alone."""
+    documents: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
+    for bucket, *facts in ledger.contents():
+        documents[bucket].append((facts[0], facts[1], facts[2]))
     failed = ledger.quarantine()
-    return {bucket: bucket_digest(ledger.documents(bucket=bucket).values(), failed, spec_fingerprint) for bucket in buckets}
+    return {bucket: _digest(documents[bucket], failed, spec_fingerprint) for bucket in buckets}
 
 
 def bucket_digest(records: Collection[DocumentRecord], failed: Iterable[QuarantineEntry], spec_fingerprint: str) -> str:
     """Digest of all that decides the points of a bucket: its documents, those of them known to fail, the spec."""
-    ids = {record.document_id for record in records}
+    return _digest([(record.document_id, record.content_hash, record.uri) for record in records], failed, spec_fingerprint)
+
+
+def _digest(documents: Collection[tuple[str, str, str]], failed: Iterable[QuarantineEntry], spec_fingerprint: str) -> str:
+    ids = {document for document, _, _ in documents}
     return set_digest(
         [
             f"spec\0{spec_fingerprint}",
-            *(f"{record.document_id}\0{record.content_hash}\0{record.uri}" for record in records),
+            *(f"{document}\0{content}\0{uri}" for document, content, uri in documents),
             *(f"failed\0{e.document_id}\0{e.content_hash}\0{e.parser_fingerprint}" for e in failed if e.document_id in ids),
         ]
     )

@@ -52,6 +52,10 @@ class DryLedger:
         held.update({r.document_id: r for r in fresh if source in (None, r.source) and bucket in (None, r.bucket)})
         return held
 
+    def contents(self) -> list[tuple[str, str, str, str]]:
+        """Of the documents as they would be."""
+        return [(r.bucket, r.document_id, r.content_hash, r.uri) for r in self.documents().values()]
+
 
 @dataclass(slots=True)
 class Plan:

@@ -88,7 +88,7 @@ def measure_freshness(project: Project) -> Freshness:
     looked_ns = project.ledger.meta(LOOKED_KEY)
     hours = (project.clock.now_ns() - int(looked_ns)) / 3.6e12 if looked_ns else None
     chosen = project.collections()
-    stale = project.parts(chosen.target, chosen.target_spec).build().stale_buckets(project.buckets)
+    stale = project.parts(chosen.target, chosen.target_spec).stale_buckets()
     return Freshness(hours, len(stale))
 
 

@@ -127,6 +127,7 @@ def test_documents_are_found_by_source_and_bucket(ledger: Ledger) -> None:
         record.document_id for record in records if record.source == "two" and record.bucket == "01"
     }
     assert ledger.documents(source="three") == {}
+    assert sorted(ledger.contents()) == sorted((r.bucket, r.document_id, r.content_hash, r.uri) for r in records)
 
 
 def test_a_quiet_scan_keeps_its_generation_and_replaces_the_summary(ledger: Ledger) -> None:

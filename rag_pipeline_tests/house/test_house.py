@@ -19,7 +19,7 @@ CATCHES_ALL = {
     "indexing/lanes.py": "carries a failure from one thread to the next",
 }
 """The only places that may, and why."""
-HEAVY = ("torch", "sentence_transformers", "unstructured", "spacy", "transformers")
+HEAVY = ("torch", "sentence_transformers", "unstructured", "spacy", "transformers", "matplotlib", "pandas")
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

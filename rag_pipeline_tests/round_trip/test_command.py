@@ -11,6 +11,8 @@ import pytest
 
 from rag_pipeline_tests.projects import article, fill, write_settings
 
+HEAVY = {"torch", "transformers", "sentence_transformers", "unstructured", "spacy", "matplotlib", "pandas"}
+
 
 class Rag:
     """Runs the command in a folder."""
@@ -86,6 +88,15 @@ def test_second_index_does_nothing(rag: Rag) -> None:
     assert values["lanes"]["bottleneck"] is None
     assert values["points"] == {"upserted": 0, "deleted": 0, "total": values["chunks"]["total"]}
     assert values["documents"]["unchanged"] == 3
+
+
+@pytest.mark.parametrize("command", ["index", "status"])
+def test_what_needs_no_model_loads_nothing_heavy(rag: Rag, command: str) -> None:
+    done = rag(command, "--json", PYTHONPROFILEIMPORTTIME="1")
+    assert done.returncode == 0
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "rag_pipeline.project" in imported
+    assert imported.isdisjoint(HEAVY)
 
 
 def test_query_finds_the_right_document(rag: Rag) -> None:
