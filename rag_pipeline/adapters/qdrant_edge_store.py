@@ -3,7 +3,7 @@
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,7 @@ class QdrantEdgeStore:
     def upsert(self, name: str, points: Sequence[Point]) -> None:
         with self._opened():
             layouts.check_points(points, self._spec(name)["dimension"])
-            for batch in layouts.batches(points, max_points=BATCH_POINTS, max_bytes=BATCH_BYTES, number_bytes=4):
+            for batch in _batches(points):
                 self._check_free_space()
                 shard = self._shard(name)
                 with _translated(f"writing to '{name}'"):
@@ -179,7 +179,7 @@ class QdrantEdgeStore:
                 shard = qdrant_edge.EdgeShard.create(str(draft), _config(dimension=spec["dimension"], distance=spec["distance"]))
                 _create_indexes(shard)
                 unindexed_bytes = 0
-                for batch in layouts.batches(self._points(name), max_points=BATCH_POINTS, max_bytes=BATCH_BYTES, number_bytes=4):
+                for batch in _batches(self._points(name)):
                     self._check_free_space()
                     shard.update(qdrant_edge.UpdateOperation.upsert_points([_engine_point(point) for point in batch]))
                     unindexed_bytes += sum(point.vector.nbytes for point in batch)
@@ -335,6 +335,11 @@ def _create_indexes(shard: qdrant_edge.EdgeShard) -> None:
     kinds |= dict.fromkeys(layouts.INTEGER_INDEXES, qdrant_edge.PayloadSchemaType.Integer)
     for key, kind in kinds.items():
         shard.update(qdrant_edge.UpdateOperation.create_field_index(key, kind))
+
+
+def _batches(points: Iterable[Point]) -> Iterator[list[Point]]:
+    sized = ((point, layouts.size_bytes(point, layouts.NUMBER_BYTES_PROTOBUF)) for point in points)
+    return layouts.batches(sized, max_points=BATCH_POINTS, max_bytes=BATCH_BYTES)
 
 
 def _engine_point(point: Point) -> qdrant_edge.Point:

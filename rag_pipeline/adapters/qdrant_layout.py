@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,11 @@ MIN_NORM = 1e-3
 """Below it the engine leaves a cosine vector unnormalised: its test for a zero length is 1.2e-7 on the square."""
 MAX_NORM = 1e6
 """Far above it the squares overflow float32 and the score is no number."""
+
+NUMBER_BYTES_PROTOBUF = 4
+NUMBER_BYTES_JSON = 20
+
+Piece = TypeVar("Piece")
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -124,38 +129,39 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, list | tuple | set | frozenset)
 
 
-def batches(points: Iterable[Point], *, max_points: int, max_bytes: float, number_bytes: int) -> Iterator[list[Point]]:
-    """The points in order, cut so that no batch passes either limit; a point larger than a batch stands alone.
+def batches(pieces: Iterable[tuple[Piece, int]], *, max_points: int, max_bytes: float) -> Iterator[list[Piece]]:
+    """The pieces, which come with their sizes in bytes, in order and cut so that no batch passes either limit.
 
-    ``number_bytes``: bytes of one number on its way: 4 as protobuf, about 20 as JSON text.
+    A piece larger than a batch stands alone.
     """
-    batch: list[Point] = []
+    batch: list[Piece] = []
     batch_bytes = 0
-    for point in points:
-        size_bytes = _size_bytes(point, number_bytes)
-        if batch and (len(batch) == max_points or batch_bytes + size_bytes > max_bytes):
+    for piece, size in pieces:
+        if batch and (len(batch) == max_points or batch_bytes + size > max_bytes):
             yield batch
             batch, batch_bytes = [], 0
-        batch.append(point)
-        batch_bytes += size_bytes
+        batch.append(piece)
+        batch_bytes += size
     if batch:
         yield batch
 
 
-def _size_bytes(point: Point, number_bytes: int) -> int:
+def size_bytes(point: Point, number_bytes: int) -> int:
+    """About the bytes of the point on its way. Raises BackendRejectedError for a payload that is not JSON."""
     if not all(isinstance(key, str) for key in point.payload):
-        raise _bad_payload(point)
+        raise bad_payload(point.id)
     try:
         payload = json.dumps(point.payload, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError):
         # The cause would quote the text.
-        raise _bad_payload(point) from None
+        raise bad_payload(point.id) from None
     numbers = len(point.vector) + 2 * len(point.sparse.indices)
     return len(payload) + number_bytes * numbers + 64
 
 
-def _bad_payload(point: Point) -> BackendRejectedError:
-    return rejected(f"point {point.id}: its payload must hold JSON values in valid Unicode only")
+def bad_payload(point_id: str) -> BackendRejectedError:
+    """The error for a payload that no store could give back as it came."""
+    return rejected(f"point {point_id}: its payload must hold JSON values in valid Unicode only")
 
 
 def read_vectors(held: Any) -> tuple[Vector | None, SparseVector | None]:

@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
+import grpc
 from qdrant_client import QdrantClient, models
+from qdrant_client.connection import get_channel
 
 from rag_pipeline.adapters import qdrant_layout as layouts
 from rag_pipeline.adapters.qdrant_layout import DENSE, SPARSE, SYSTEM, rejected
-from rag_pipeline.adapters.qdrant_server_errors import call
-from rag_pipeline.errors import BackendUnavailableError, BatchTooLargeError
+from rag_pipeline.adapters.qdrant_server_errors import call, write
+from rag_pipeline.adapters.qdrant_upserts import EncodedSender, PointWriter, ShippedSender
+from rag_pipeline.errors import BackendUnavailableError
 from rag_pipeline.schema import CollectionInfo, CollectionLayout, Hit, Point, SparseVector, StoredPoint, Vector
 
 Result = TypeVar("Result")
@@ -47,6 +50,7 @@ class QdrantServerStore:
         timeout_s: float = 60,
         batch_points: int = 256,
         batch_mb: float = 16,
+        write_streams: int = 2,
         write_ordering: Literal["weak", "medium", "strong"] = "medium",
         client: QdrantClient | None = None,
     ) -> None:
@@ -54,11 +58,18 @@ class QdrantServerStore:
         self._api_key = api_key
         self._prefer_grpc = prefer_grpc
         self._timeout_s = timeout_s
-        self._batch_points = batch_points
-        self._batch_bytes = batch_mb * 2**20
         self._ordering = models.WriteOrdering(write_ordering)
         self._given_client = client
         self._own_client: QdrantClient | None = None
+        self._channel: grpc.Channel | None = None
+        self._writer = PointWriter(
+            shipped=ShippedSender(self._client, ordering=self._ordering, is_grpc=prefer_grpc),
+            encoded=self._open_encoded if prefer_grpc and client is None else None,
+            ordering=self._ordering,
+            batch_points=batch_points,
+            batch_bytes=batch_mb * 2**20,
+            streams=write_streams if client is None else 1,
+        )
 
     # --- collections ------------------------------------------------------------------------------------------------
 
@@ -158,25 +169,7 @@ class QdrantServerStore:
 
     def upsert(self, name: str, points: Sequence[Point]) -> None:
         layouts.check_points(points, _dimension(name, self._info(name)))
-        number_bytes = 4 if self._prefer_grpc else 20
-        for batch in layouts.batches(
-            points, max_points=self._batch_points, max_bytes=self._batch_bytes, number_bytes=number_bytes
-        ):
-            self._upsert_batch(name, batch)
-
-    def _upsert_batch(self, name: str, batch: Sequence[Point]) -> None:
-        structs = [_struct(point) for point in batch]
-        try:
-            self._write(
-                f"writing {len(batch)} points to '{name}'",
-                lambda client: client.upsert(name, structs, wait=True, ordering=self._ordering),
-            )
-        except BatchTooLargeError:
-            if len(batch) == 1:
-                raise
-            half = len(batch) // 2
-            self._upsert_batch(name, batch[:half])
-            self._upsert_batch(name, batch[half:])
+        self._writer.write(name, points)
 
     def delete(self, name: str, ids: Sequence[str]) -> None:
         for start in range(0, len(ids), PAGE_IDS):
@@ -275,6 +268,10 @@ class QdrantServerStore:
         if self._own_client is not None:
             self._own_client.close()
             self._own_client = None
+        if self._channel is not None:
+            self._writer.forget()
+            self._channel.close()
+            self._channel = None
 
     def _client(self) -> QdrantClient:
         if self._given_client is not None:
@@ -282,6 +279,14 @@ class QdrantServerStore:
         if self._own_client is None:
             self._own_client = self._connect()
         return self._own_client
+
+    def _open_encoded(self) -> EncodedSender:
+        """A channel of its own for bytes that are ready, since the client's takes its own messages only."""
+        url = urlsplit(self._url)
+        headers = [("api-key", self._api_key)] if self._api_key else []
+        host, port = url.hostname or "localhost", (url.port or DEFAULT_PORT) + 1
+        self._channel = get_channel(host, port, url.scheme == "https", metadata=headers)
+        return EncodedSender(self._channel, ordering=self._ordering, timeout_s=self._timeout_s)
 
     def _connect(self) -> QdrantClient:
         port = urlsplit(self._url).port or DEFAULT_PORT
@@ -298,7 +303,7 @@ class QdrantServerStore:
         return call(doing, lambda: request(self._client()))
 
     def _write(self, doing: str, request: Callable[[QdrantClient], models.UpdateResult]) -> None:
-        call(doing, lambda: _check_completed(doing, request(self._client())))
+        write(doing, lambda: request(self._client()))
 
     def _exists(self, name: str) -> bool:
         return name in self.collections()
@@ -325,11 +330,6 @@ def _set_indexing_threshold(name: str, threshold_kb: int) -> Callable[[QdrantCli
     return lambda client: client.update_collection(name, optimizers_config=diff)
 
 
-def _check_completed(doing: str, result: models.UpdateResult) -> None:
-    if result.status != models.UpdateStatus.COMPLETED:
-        raise BackendUnavailableError(f"{doing}: the server answered '{result.status.value}', not 'completed'", system=SYSTEM)
-
-
 def _packed(metadata: Mapping[str, Any]) -> dict[str, str]:
     return {METADATA_KEY: layouts.check_metadata(metadata)}
 
@@ -344,11 +344,6 @@ def _dimension(name: str, info: models.CollectionInfo) -> int:
     if not isinstance(vectors, dict) or DENSE not in vectors:
         raise rejected(f"collection '{name}' was not made by this pipeline: it has no vector named '{DENSE}'")
     return vectors[DENSE].size
-
-
-def _struct(point: Point) -> models.PointStruct:
-    vectors: dict[str, Any] = {DENSE: point.vector.tolist(), SPARSE: _sparse(point.sparse)}
-    return models.PointStruct(id=point.id, vector=vectors, payload=dict(point.payload))
 
 
 def _sparse(sparse: SparseVector) -> models.SparseVector:

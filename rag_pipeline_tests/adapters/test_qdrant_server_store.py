@@ -266,19 +266,19 @@ def test_alias_moves_in_one_request(qdrant: LoopbackQdrant) -> None:
 
 
 def test_batches_keep_to_the_number_of_points(qdrant: LoopbackQdrant) -> None:
-    grpc_store(qdrant, batch_points=10).upsert("docs-1", points(25))
+    grpc_store(qdrant, batch_points=10, write_streams=1).upsert("docs-1", points(25))
     assert [len(request.points) for request in qdrant.writes] == [10, 10, 5]
 
 
 def test_batches_keep_to_the_number_of_bytes(qdrant: LoopbackQdrant) -> None:
-    grpc_store(qdrant, batch_mb=1).upsert("docs-1", points(20, text="색" * 60_000))
+    grpc_store(qdrant, batch_mb=1, write_streams=1).upsert("docs-1", points(20, text="색" * 60_000))
     assert all(request.ByteSize() <= 2**20 for request in qdrant.writes)
     assert [len(request.points) for request in qdrant.writes] == [5, 5, 5, 5]
 
 
 def test_batch_that_the_server_finds_too_large_is_halved(qdrant: LoopbackQdrant) -> None:
     written = points(12, text="x" * 2**20)
-    grpc_store(qdrant, batch_mb=16).upsert("docs-1", written)
+    grpc_store(qdrant, batch_mb=16, write_streams=1).upsert("docs-1", written)
     assert [len(request.points) for request in qdrant.writes] == [3, 3, 3, 3]
     assert [item.id.uuid for request in qdrant.writes for item in request.points] == [item.id for item in written]
 
