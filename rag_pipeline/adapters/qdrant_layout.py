@@ -10,6 +10,7 @@ import numpy as np
 
 from rag_pipeline.errors import BackendRejectedError, BadVectorError
 from rag_pipeline.schema import Point, SparseVector, Vector
+from rag_pipeline.settings.store import VectorIndexSettings
 
 SYSTEM = "qdrant"
 DENSE = "dense"
@@ -106,6 +107,18 @@ def build_filter(dialect: Any, filters: Mapping[str, Any] | None) -> Any:
     if not filters:
         return None
     return dialect.Filter(must=[_condition(dialect, key, value) for key, value in filters.items()])
+
+
+def search_params(dialect: Any, tuning: VectorIndexSettings) -> Any:
+    """What a dense search asks of the engine beyond its defaults, in the classes of ``dialect``; None for nothing."""
+    quantization = None
+    if tuning.quantization.kind != "none":
+        quantization = dialect.QuantizationSearchParams(
+            rescore=tuning.quantization.rescore, oversampling=tuning.quantization.oversampling
+        )
+    if tuning.hnsw.ef_search is None and quantization is None:
+        return None
+    return dialect.SearchParams(hnsw_ef=tuning.hnsw.ef_search, quantization=quantization)
 
 
 def matches_nothing(filters: Mapping[str, Any] | None) -> bool:

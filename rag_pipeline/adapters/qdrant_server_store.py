@@ -13,9 +13,11 @@ from qdrant_client.connection import get_channel
 from rag_pipeline.adapters import qdrant_layout as layouts
 from rag_pipeline.adapters.qdrant_layout import DENSE, SPARSE, SYSTEM, rejected
 from rag_pipeline.adapters.qdrant_server_errors import call, write
+from rag_pipeline.adapters.qdrant_server_layout import NO_INDEXING, dense_params, optimizers_while_loading
 from rag_pipeline.adapters.qdrant_upserts import EncodedSender, PointWriter, ShippedSender
 from rag_pipeline.errors import BackendUnavailableError
 from rag_pipeline.schema import CollectionInfo, CollectionLayout, Hit, Point, SparseVector, StoredPoint, Vector
+from rag_pipeline.settings.store import ServerStoreSettings
 
 Result = TypeVar("Result")
 
@@ -26,9 +28,6 @@ PAGE_IDS = 10_000
 PAGE_POINTS = 256
 OPTIMIZE_WAIT_S = 1800.0
 OPTIMIZE_POLL_S = 0.2
-NO_INDEXING = 0
-INDEXING_THRESHOLD_KB = 20_000
-"""From this size on a segment gets its HNSW graph; the server's own default. While a collection is loaded: never."""
 DEFAULT_PORT = 6333
 
 _DISTANCES = {"cosine": models.Distance.COSINE, "dot": models.Distance.DOT, "euclid": models.Distance.EUCLID}
@@ -52,6 +51,7 @@ class QdrantServerStore:
         batch_mb: float = 16,
         write_streams: int = 2,
         write_ordering: Literal["weak", "medium", "strong"] = "medium",
+        tuning: ServerStoreSettings | None = None,
         client: QdrantClient | None = None,
     ) -> None:
         self._url = url
@@ -59,6 +59,7 @@ class QdrantServerStore:
         self._prefer_grpc = prefer_grpc
         self._timeout_s = timeout_s
         self._ordering = models.WriteOrdering(write_ordering)
+        self._tuning = tuning or ServerStoreSettings(kind="server", url=url)
         self._given_client = client
         self._own_client: QdrantClient | None = None
         self._channel: grpc.Channel | None = None
@@ -95,9 +96,14 @@ class QdrantServerStore:
                 client.collection_exists(name)
                 or client.create_collection(
                     name,
-                    vectors_config={DENSE: models.VectorParams(size=layout.dimension, distance=_DISTANCES[layout.distance])},
+                    vectors_config={
+                        DENSE: dense_params(self._tuning, size=layout.dimension, distance=_DISTANCES[layout.distance])
+                    },
                     sparse_vectors_config={SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF)},
-                    optimizers_config=models.OptimizersConfigDiff(indexing_threshold=NO_INDEXING),
+                    optimizers_config=optimizers_while_loading(self._tuning.optimizers),
+                    shard_number=self._tuning.shard_number,
+                    replication_factor=self._tuning.replication_factor,
+                    write_consistency_factor=self._tuning.write_consistency_factor,
                     metadata=metadata,
                 )
             ),
@@ -210,7 +216,9 @@ class QdrantServerStore:
     def optimize(self, name: str) -> None:
         was_loading = self._info(name).config.optimizer_config.indexing_threshold == NO_INDEXING
         if was_loading:
-            self._call(f"starting to index '{name}'", _set_indexing_threshold(name, INDEXING_THRESHOLD_KB))
+            self._call(
+                f"starting to index '{name}'", _set_indexing_threshold(name, self._tuning.optimizers.indexing_threshold_kb)
+            )
         self._wait_for_green(name, times=2 if was_loading else 1)
 
     def _wait_for_green(self, name: str, *, times: int) -> None:
@@ -243,21 +251,28 @@ class QdrantServerStore:
 
     def search_dense(self, name: str, vector: Vector, *, limit: int, filters: Mapping[str, Any] | None = None) -> list[Hit]:
         layouts.check_vector(vector, len(vector), owner="question")
-        return self._search(name, (vector.tolist(), DENSE), limit=limit, filters=filters)
+        query = (vector.tolist(), DENSE, layouts.search_params(models, self._tuning))
+        return self._search(name, query, limit=limit, filters=filters)
 
     def search_sparse(
         self, name: str, vector: SparseVector, *, limit: int, filters: Mapping[str, Any] | None = None
     ) -> list[Hit]:
-        return self._search(name, (_sparse(vector), SPARSE), limit=limit, filters=filters)
+        return self._search(name, (_sparse(vector), SPARSE, None), limit=limit, filters=filters)
 
-    def _search(self, name: str, query: tuple[Any, str], *, limit: int, filters: Mapping[str, Any] | None) -> list[Hit]:
+    def _search(self, name: str, query: tuple[Any, str, Any], *, limit: int, filters: Mapping[str, Any] | None) -> list[Hit]:
         condition = layouts.build_filter(models, filters)
         if layouts.matches_nothing(filters):
             return []
         response = self._call(
             f"searching '{name}'",
             lambda client: client.query_points(
-                name, query=query[0], using=query[1], query_filter=condition, limit=limit, with_payload=True
+                name,
+                query=query[0],
+                using=query[1],
+                search_params=query[2],
+                query_filter=condition,
+                limit=limit,
+                with_payload=True,
             ),
         )
         return [Hit(str(point.id), point.score, point.payload or {}) for point in response.points]

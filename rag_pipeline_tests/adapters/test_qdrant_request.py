@@ -188,9 +188,10 @@ def test_id_that_comes_twice_keeps_its_last_content(qdrant: LoopbackQdrant) -> N
     store.close()
 
 
-def test_error_of_one_stream_is_told_when_nothing_is_under_way(qdrant: LoopbackQdrant) -> None:
+def test_error_of_one_stream_is_told_when_nothing_is_under_way(qdrant: LoopbackQdrant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qdrant_upserts, "CHECKED_POINTS", 0)
     store = opened(qdrant, batch_points=1, write_streams=2)
     with pytest.raises(BackendRejectedError, match="its payload"):
-        store.upsert("docs-1", [row(1), row(2), row(3, bad=object()), row(4)])
+        store.upsert("docs-1", [row(1), row(2), row(3), row(4, bad=object()), row(5)])
     assert len(qdrant.writes) == 2
     store.close()

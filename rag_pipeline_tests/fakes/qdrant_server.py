@@ -3,8 +3,9 @@
 It proves what the adapter puts into messages and reads from them. It is no Qdrant: no disk, no cluster, no HNSW. Held to
 the contract of VectorStore through the adapter.
 
-Tests set ``is_meeting`` to let no upsert pass alone, ``fails_with``, ``write_status``, ``collection_status`` (and ``next_statuses``, told one by one before it), and read
-``calls``, ``writes`` and ``indexing_thresholds_kb``.
+Tests set ``is_meeting`` to let no upsert pass alone, ``fails_with``, ``write_status``, ``collection_status`` (and
+``next_statuses``, told one by one before it), and read ``calls``, ``writes``, ``created``,
+``queries`` and ``indexing_thresholds_kb``.
 """
 
 import threading
@@ -34,6 +35,8 @@ class LoopbackQdrant:
         self.indexing_thresholds_kb: dict[str, int] = {}
         self.calls: list[str] = []
         self.writes: list[Any] = []
+        self.created: list[Any] = []
+        self.queries: list[Any] = []
         self.client = QdrantClient(":memory:")
         self._mutex = threading.Lock()
         self._server = grpc.server(ThreadPoolExecutor(max_workers=2))
@@ -98,6 +101,7 @@ class _Collections(messages.CollectionsServicer):
         )
 
     def Create(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.owner.created.append(request)
         self._keep_threshold(request)
         is_done = self.owner.answer(
             context,
@@ -198,6 +202,7 @@ class _Points(messages.PointsServicer):
         )
 
     def Query(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.owner.queries.append(request)
         found = self.owner.answer(
             context,
             "Query",
