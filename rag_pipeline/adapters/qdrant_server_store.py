@@ -89,6 +89,7 @@ class QdrantServerStore:
         if layout.distance not in _DISTANCES:
             raise rejected(f"unknown distance '{layout.distance}'; use one of {', '.join(_DISTANCES)}")
         metadata = _packed(layout.metadata)
+        dense = dense_params(self._tuning, size=layout.dimension, distance=_DISTANCES[layout.distance])
         self._call(
             f"making '{name}'",
             # After a lost answer the second try finds what the first one made.

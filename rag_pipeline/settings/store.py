@@ -96,7 +96,7 @@ class OptimizerSettings(Section):
     indexing_threshold_kb: int = Field(
         default=20_000,
         ge=1,
-        description="KiB of vectors from which a segment gets its graph, once the collection was loaded; the server's own default.",
+        description="KiB of vectors from which a segment gets its graph, once it is loaded; the server's own default.",
     )
     segments: int | None = Field(default=None, ge=1, description="Segments to aim at; default: the server's, by its cores.")
     max_segment_kb: int | None = Field(
