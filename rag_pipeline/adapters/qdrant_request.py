@@ -126,7 +126,8 @@ class PointEncoder:
         return _framed(_POINT, b"".join((_UUID, point.id.encode(), payload, _vectors(point))))
 
     def _payload(self, payload: Mapping[str, Any]) -> bytes:
-        known, parts = self._entries, []
+        known, parts = self._entries, list[bytes]()
+        name: Hashable
         for key, value in payload.items():
             kind = type(value)
             if kind is str:
@@ -205,7 +206,7 @@ def _struct(values: Mapping[str, Any]) -> bytes:
 def _foreign(value: Any) -> bytes:
     """A value of a subclass, such as an enum of texts: what the shipped client makes of it."""
     json.dumps(value, allow_nan=False)
-    return json_to_value(value).SerializeToString()
+    return bytes(json_to_value(value).SerializeToString())
 
 
 _ENCODERS: dict[type, Callable[[Any], bytes]] = {

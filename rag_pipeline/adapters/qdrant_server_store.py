@@ -97,9 +97,7 @@ class QdrantServerStore:
                 client.collection_exists(name)
                 or client.create_collection(
                     name,
-                    vectors_config={
-                        DENSE: dense_params(self._tuning, size=layout.dimension, distance=_DISTANCES[layout.distance])
-                    },
+                    vectors_config={DENSE: dense},
                     sparse_vectors_config={SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF)},
                     optimizers_config=optimizers_while_loading(self._tuning.optimizers),
                     shard_number=self._tuning.shard_number,

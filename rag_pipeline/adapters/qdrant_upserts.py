@@ -60,7 +60,9 @@ class EncodedSender:
         self._ordering = ordering
         self._timeout_s = timeout_s
         self._encoder = PointEncoder()
-        self._upsert = channel.unary_unary(_UPSERT, response_deserializer=messages.PointsOperationResponse.FromString)
+        self._upsert: grpc.UnaryUnaryMultiCallable[bytes, messages.PointsOperationResponse] = channel.unary_unary(
+            _UPSERT, response_deserializer=messages.PointsOperationResponse.FromString
+        )
 
     def prepare(self, points: Iterable[Point]) -> Iterator[tuple[bytes, int]]:
         for point in points:
