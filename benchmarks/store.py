@@ -217,25 +217,13 @@ def _size_bytes(folder: Path) -> int:
 
 def measure_server(corpus: Corpus, rounds: int) -> dict[str, Any]:
     points = [point for part in corpus.slices() for point in part]
-    with subprocess.Popen([sys.executable, "-c", SERVER, _description(corpus)], stdout=subprocess.PIPE, text=True) as server:
+    server = subprocess.Popen([sys.executable, "-c", SERVER, _description(corpus)], stdout=subprocess.PIPE, text=True)
+    try:
         assert server.stdout is not None
-        port = int(server.stdout.readline())
-        client = QdrantClient(url=f"http://127.0.0.1:{port - 1}", grpc_port=port, prefer_grpc=True, check_compatibility=False)
-        store = QdrantServerStore(url=f"http://127.0.0.1:{port - 1}", api_key=None)
-        structs = [shipped_struct(point) for point in points]
-        ways: dict[str, Callable[[], None]] = {
-            "upload_points": lambda: client.upload_points(NAME, structs, batch_size=256, wait=True),
-            "store": lambda: _upsert_all(store, points),
-        }
-        rates: dict[str, list[float]] = {name: [] for name in ways}
-        for _ in range(rounds):
-            for name, way in ways.items():
-                watch = Stopwatch()
-                watch.time(way)
-                rates[name].append(len(points) / watch.cpu_s)
-        store.close()
-        client.close()
+        rates = _rates(points, port=int(server.stdout.readline()), rounds=rounds)
+    finally:
         server.kill()
+        server.wait()
     medians = {name: statistics.median(values) for name, values in rates.items()}
     return {
         "points": len(points),
@@ -244,6 +232,29 @@ def measure_server(corpus: Corpus, rounds: int) -> dict[str, Any]:
         **{f"{name}_min_max": [round(min(values)), round(max(values))] for name, values in rates.items()},
         "ratio": round(medians["store"] / medians["upload_points"], 2),
     }
+
+
+def _rates(points: list[Point], *, port: int, rounds: int) -> dict[str, list[float]]:
+    """Points for each second of this process's processor, of both ways in turn."""
+    url = f"http://127.0.0.1:{port - 1}"
+    client = QdrantClient(url=url, grpc_port=port, prefer_grpc=True, check_compatibility=False)
+    store = QdrantServerStore(url=url, api_key=None)
+    structs = [shipped_struct(point) for point in points]
+    ways: dict[str, Callable[[], None]] = {
+        "upload_points": lambda: client.upload_points(NAME, structs, batch_size=256, wait=True),
+        "store": lambda: _upsert_all(store, points),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    client.upload_points(NAME, structs[:SLICE], batch_size=256, wait=True)  # both connected, and the encoder compared
+    _upsert_all(store, points[:SLICE])
+    for _ in range(rounds):
+        for name, way in ways.items():
+            watch = Stopwatch()
+            watch.time(way)
+            rates[name].append(len(points) / watch.cpu_s)
+    store.close()
+    client.close()
+    return rates
 
 
 def _upsert_all(store: QdrantServerStore, points: list[Point]) -> None:
@@ -257,7 +268,14 @@ def _description(corpus: Corpus) -> str:
 
     params = messages.VectorParams(size=corpus.dimension, distance=messages.Distance.Cosine)
     vectors = messages.VectorsConfig(params_map=messages.VectorParamsMap(map={"dense": params}))
-    config = messages.CollectionConfig(params=messages.CollectionParams(vectors_config=vectors, shard_number=1))
+    config = messages.CollectionConfig(
+        params=messages.CollectionParams(vectors_config=vectors, shard_number=1, on_disk_payload=True),
+        hnsw_config=messages.HnswConfigDiff(m=16, ef_construct=100, full_scan_threshold=10_000),
+        optimizer_config=messages.OptimizersConfigDiff(
+            deleted_threshold=0.2, vacuum_min_vector_number=1000, default_segment_number=0, flush_interval_sec=5
+        ),
+        wal_config=messages.WalConfigDiff(wal_capacity_mb=32, wal_segments_ahead=0),
+    )
     info = messages.CollectionInfo(status=messages.CollectionStatus.Green, config=config)
     return bytes(messages.GetCollectionInfoResponse(result=info).SerializeToString()).hex()
 

@@ -30,6 +30,8 @@ NUMBER_BYTES_JSON = 20
 
 Piece = TypeVar("Piece")
 
+CHECKED_TOGETHER = 1024
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
@@ -76,8 +78,20 @@ def check_points(points: Sequence[Point], dimension: int) -> None:
     for point in points:
         if not _UUID.fullmatch(point.id):
             raise rejected(f"'{point.id[:60]}' is no point id; an id is a UUID in lower case with hyphens")
-        check_vector(point.vector, dimension, owner=f"point {point.id}")
-        _check_sparse(point.sparse, owner=f"point {point.id}")
+        if point.vector.shape != (dimension,):
+            check_vector(point.vector, dimension, owner=f"point {point.id}")
+        _check_sparse(point)
+    for start in range(0, len(points), CHECKED_TOGETHER):
+        _check_norms(points[start : start + CHECKED_TOGETHER], dimension)
+
+
+def _check_norms(points: Sequence[Point], dimension: int) -> None:
+    numbers = np.stack([point.vector for point in points]).astype(np.float64)
+    norms = np.sqrt(np.einsum("ij,ij->i", numbers, numbers))
+    is_usable = (norms >= MIN_NORM) & (norms <= MAX_NORM)
+    for point, is_fine in zip(points, is_usable.tolist(), strict=True):
+        if not is_fine:
+            check_vector(point.vector, dimension, owner=f"point {point.id}")
 
 
 def check_vector(vector: Vector, dimension: int, *, owner: str) -> None:
@@ -91,12 +105,12 @@ def check_vector(vector: Vector, dimension: int, *, owner: str) -> None:
         raise BadVectorError(f"{owner}: vector of length {norm:.3g} is outside {MIN_NORM:g} to {MAX_NORM:g}; check the model")
 
 
-def _check_sparse(sparse: SparseVector, *, owner: str) -> None:
-    indices, values = sparse.indices, sparse.values
+def _check_sparse(point: Point) -> None:
+    indices, values = point.sparse.indices, point.sparse.values
     if len(indices) != len(values) or len(set(indices)) != len(indices):
-        raise BadVectorError(f"{owner}: sparse vector with unequal or repeated indices; check the sparse encoder")
+        raise BadVectorError(f"point {point.id}: sparse vector with unequal or repeated indices; check the sparse encoder")
     if not all(map(math.isfinite, values)):
-        raise BadVectorError(f"{owner}: sparse vector holds NaN or infinity; check the sparse encoder")
+        raise BadVectorError(f"point {point.id}: sparse vector holds NaN or infinity; check the sparse encoder")
 
 
 def build_filter(dialect: Any, filters: Mapping[str, Any] | None) -> Any:

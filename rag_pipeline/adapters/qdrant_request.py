@@ -138,7 +138,7 @@ class PointEncoder:
                 written = repr(value)
                 name = (key, kind, written) if len(written) <= REPEATED_CHARACTERS else None
             else:
-                name = None
+                name = (key, kind, value) if value is None or kind is bool else None
             parts.append(known.get(name) or self._remembered(name, key, value))
         return b"".join(parts)
 
