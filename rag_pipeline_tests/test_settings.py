@@ -33,6 +33,12 @@ def refusal(tmp_path: Path, environment: dict[str, str] | None = None, **values:
     [
         ({"alais": "docs"}, "alais", "mend its spelling"),
         ({"store": {"kind": "edge", "pth": "x"}}, "store.pth", "mend its spelling"),
+        ({"store": {"kind": "edge", "shard_number": 2}}, "shard_number", "set kind: server"),
+        (
+            {"store": {"kind": "server", "url": "http://localhost:6333", "write_consistency_factor": 2}},
+            "factor",
+            "raise replication",
+        ),
         ({"sources": []}, "sources", "at least 1 item"),
         ({"sources": SOURCES * 2}, "sources", "give each a name of its own"),
         ({"sources": [{"url": "./docs"}]}, "sources.0.name", "add it"),

@@ -3,7 +3,7 @@
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,20 @@ from rag_pipeline.adapters.edge_lock import EdgeLock
 from rag_pipeline.adapters.qdrant_layout import DENSE, SPARSE, SYSTEM, rejected
 from rag_pipeline.errors import BackendUnavailableError
 from rag_pipeline.schema import CollectionInfo, CollectionLayout, Hit, Point, SparseVector, StoredPoint, Vector
+from rag_pipeline.settings.store import EdgeStoreSettings, QuantizationSettings
 
 BATCH_POINTS = 1000
 BATCH_BYTES = 16 * 2**20
+FULL_SCAN_KB = 10_000
+"""Below it a segment, or what a filter leaves of it, is compared whole; the engine's own default."""
 PAGE_IDS = 10_000
 PAGE_POINTS = 256
 
-SEGMENT_BYTES = 16 * 2**20
-"""Bytes of vectors after which what was written is indexed as a segment of its own and the files are opened anew.
-
-The engine maps its files, and indexing reads the old ones while it writes the new: done once at the end, the whole collection
-counts as memory of this process, twice. By segments it is one segment. Measured with 60,000 points of 384 dimensions: peak 359
-instead of 1,018 MiB, written and indexed in 22 instead of 30 s, recall@10 1.00 instead of 0.99, 50 hits in 5.5 instead of 5 ms.
+DEFAULTS = EdgeStoreSettings()
+"""Of these ``segment_mb`` is the one that was measured most: the engine maps its files, and indexing reads the old ones while it
+writes the new. Done once at the end, the whole collection counts as memory of this process, twice; by segments it is one
+segment. 60,000 points of 384 dimensions: peak 359 instead of 1,018 MiB, written and indexed in 22 instead of 30 s, recall@10 1.00
+instead of 0.99, 50 hits in 5.5 instead of 5 ms.
 """
 
 FLUSH_INTERVAL_S = 5.0
@@ -48,10 +50,20 @@ class QdrantEdgeStore:
     Vectors of a cosine collection come back normalised.
     """
 
-    def __init__(self, path: str | Path, *, lock_wait_s: float, on_wait: Callable[[str], None], min_free_mb: int = 256) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        lock_wait_s: float,
+        on_wait: Callable[[str], None],
+        min_free_mb: int = 256,
+        tuning: EdgeStoreSettings = DEFAULTS,
+    ) -> None:
         self._folder = EdgeFolder(Path(path))
         self._lock = EdgeLock(Path(path), wait_s=lock_wait_s, on_wait=on_wait)
         self._min_free_mb = min_free_mb
+        self._tuning = tuning
+        self._segment_bytes = tuning.segment_mb * 2**20
         self._shards: dict[str, qdrant_edge.EdgeShard] = {}
         self._flushed_s: dict[str, float] = {}
         self._unindexed_bytes: dict[str, int] = {}
@@ -72,7 +84,7 @@ class QdrantEdgeStore:
     def _make(self, name: str, spec: Mapping[str, Any]) -> None:
         if name in self._folder.aliases():
             raise rejected(f"'{name}' is an alias already; give the collection another name")
-        config = _config(dimension=spec["dimension"], distance=spec["distance"])
+        config = _config(spec, self._tuning)
         draft = self._folder.start(name, spec)
         with _translated(f"making '{name}'"):
             shard = qdrant_edge.EdgeShard.create(str(draft), config)
@@ -125,7 +137,7 @@ class QdrantEdgeStore:
     def upsert(self, name: str, points: Sequence[Point]) -> None:
         with self._opened():
             layouts.check_points(points, self._spec(name)["dimension"])
-            for batch in layouts.batches(points, max_points=BATCH_POINTS, max_bytes=BATCH_BYTES, number_bytes=4):
+            for batch in _batches(points):
                 self._check_free_space()
                 shard = self._shard(name)
                 with _translated(f"writing to '{name}'"):
@@ -176,14 +188,14 @@ class QdrantEdgeStore:
             spec = self._spec(name)
             draft = self._folder.start_shard(name)
             with _translated(f"writing '{name}' anew"):
-                shard = qdrant_edge.EdgeShard.create(str(draft), _config(dimension=spec["dimension"], distance=spec["distance"]))
+                shard = qdrant_edge.EdgeShard.create(str(draft), _config(spec, self._tuning))
                 _create_indexes(shard)
                 unindexed_bytes = 0
-                for batch in layouts.batches(self._points(name), max_points=BATCH_POINTS, max_bytes=BATCH_BYTES, number_bytes=4):
+                for batch in _batches(self._points(name)):
                     self._check_free_space()
                     shard.update(qdrant_edge.UpdateOperation.upsert_points([_engine_point(point) for point in batch]))
                     unindexed_bytes += sum(point.vector.nbytes for point in batch)
-                    if unindexed_bytes >= SEGMENT_BYTES:
+                    if unindexed_bytes >= self._segment_bytes:
                         shard.optimize()
                         unindexed_bytes = 0
                 shard.optimize()
@@ -206,22 +218,23 @@ class QdrantEdgeStore:
     def search_dense(self, name: str, vector: Vector, *, limit: int, filters: Mapping[str, Any] | None = None) -> list[Hit]:
         with self._opened():
             layouts.check_vector(vector, self._spec(name)["dimension"], owner="question")
-            return self._search(name, (vector.tolist(), DENSE), limit=limit, filters=filters)
+            query = (vector.tolist(), DENSE, layouts.search_params(qdrant_edge, self._tuning))
+            return self._search(name, query, limit=limit, filters=filters)
 
     def search_sparse(
         self, name: str, vector: SparseVector, *, limit: int, filters: Mapping[str, Any] | None = None
     ) -> list[Hit]:
         with self._opened():
-            return self._search(name, (_engine_sparse(vector), SPARSE), limit=limit, filters=filters)
+            return self._search(name, (_engine_sparse(vector), SPARSE, None), limit=limit, filters=filters)
 
-    def _search(self, name: str, query: tuple[Any, str], *, limit: int, filters: Mapping[str, Any] | None) -> list[Hit]:
+    def _search(self, name: str, query: tuple[Any, str, Any], *, limit: int, filters: Mapping[str, Any] | None) -> list[Hit]:
         shard = self._shard(name)
         if layouts.matches_nothing(filters):
             return []
         condition = layouts.build_filter(qdrant_edge, filters)
         with _translated(f"searching '{name}'"):
             nearest = qdrant_edge.Query.Nearest(query[0], using=query[1])
-            request = qdrant_edge.QueryRequest(limit=limit, query=nearest, filter=condition, with_payload=True)
+            request = qdrant_edge.QueryRequest(limit=limit, query=nearest, filter=condition, with_payload=True, params=query[2])
             return [Hit(str(point.id), point.score, point.payload or {}) for point in shard.query(request)]
 
     # --- opening and closing ----------------------------------------------------------------------------------------
@@ -288,7 +301,7 @@ class QdrantEdgeStore:
 
     def _index_sometimes(self, name: str, batch: Sequence[Point]) -> None:
         self._unindexed_bytes[name] = self._unindexed_bytes.get(name, 0) + sum(point.vector.nbytes for point in batch)
-        if self._unindexed_bytes[name] >= SEGMENT_BYTES:
+        if self._unindexed_bytes[name] >= self._segment_bytes:
             self._close_shard(name)  # what was mapped for writing is let go before the same files are mapped for reading
             self.optimize(name)
             self._close_shard(name)
@@ -316,18 +329,40 @@ def _translated(doing: str) -> Iterator[None]:
         raise rejected(f"{doing} failed: {str(error)[:200]}") from error
 
 
-def _config(*, dimension: int, distance: str) -> qdrant_edge.EdgeConfig:
+def _config(spec: Mapping[str, Any], tuning: EdgeStoreSettings) -> qdrant_edge.EdgeConfig:
+    distance = spec["distance"]
     if distance not in _DISTANCES:
         raise rejected(f"unknown distance '{distance}'; use one of {', '.join(_DISTANCES)}")
+    dense = qdrant_edge.EdgeVectorParams(
+        size=spec["dimension"],
+        distance=_DISTANCES[distance],
+        # Cold: opening a collection maps its vectors and reads none; Cached reads all of them at every opening.
+        memory=qdrant_edge.Memory.Cold if tuning.vectors_on_disk else qdrant_edge.Memory.Cached,
+        hnsw_config=_graph(tuning),
+        quantization_config=_quantization(tuning.quantization),
+    )
     return qdrant_edge.EdgeConfig(
-        # Cold: opening a collection maps its vectors and reads none; the other settings read all of them at every opening.
-        vectors={
-            DENSE: qdrant_edge.EdgeVectorParams(size=dimension, distance=_DISTANCES[distance], memory=qdrant_edge.Memory.Cold)
-        },
+        vectors={DENSE: dense},
         sparse_vectors={SPARSE: qdrant_edge.EdgeSparseVectorParams(modifier=qdrant_edge.Modifier.Idf)},
         # Without it every new segment would be merged with all before it, and their index built again.
-        optimizers=qdrant_edge.EdgeOptimizersConfig(max_segment_size=SEGMENT_BYTES // 2**10),
+        optimizers=qdrant_edge.EdgeOptimizersConfig(max_segment_size=int(tuning.segment_mb * 2**10)),
     )
+
+
+def _graph(tuning: EdgeStoreSettings) -> qdrant_edge.HnswIndexConfig:
+    return qdrant_edge.HnswIndexConfig(
+        m=tuning.hnsw.m,
+        ef_construct=tuning.hnsw.ef_construct,
+        full_scan_threshold=FULL_SCAN_KB,
+        memory=qdrant_edge.Memory.Cold if tuning.hnsw.on_disk else None,
+    )
+
+
+def _quantization(quantization: QuantizationSettings) -> Any:
+    memory = qdrant_edge.Memory.Pinned if quantization.in_memory else qdrant_edge.Memory.Cold
+    if quantization.kind == "scalar":
+        return qdrant_edge.ScalarQuantizationConfig(type=qdrant_edge.ScalarType.Int8, memory=memory)
+    return qdrant_edge.BinaryQuantizationConfig(memory=memory) if quantization.kind == "binary" else None
 
 
 def _create_indexes(shard: qdrant_edge.EdgeShard) -> None:
@@ -335,6 +370,11 @@ def _create_indexes(shard: qdrant_edge.EdgeShard) -> None:
     kinds |= dict.fromkeys(layouts.INTEGER_INDEXES, qdrant_edge.PayloadSchemaType.Integer)
     for key, kind in kinds.items():
         shard.update(qdrant_edge.UpdateOperation.create_field_index(key, kind))
+
+
+def _batches(points: Iterable[Point]) -> Iterator[list[Point]]:
+    sized = ((point, layouts.size_bytes(point, layouts.NUMBER_BYTES_PROTOBUF)) for point in points)
+    return layouts.batches(sized, max_points=BATCH_POINTS, max_bytes=BATCH_BYTES)
 
 
 def _engine_point(point: Point) -> qdrant_edge.Point:

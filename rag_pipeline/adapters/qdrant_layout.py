@@ -4,12 +4,13 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from rag_pipeline.errors import BackendRejectedError, BadVectorError
 from rag_pipeline.schema import Point, SparseVector, Vector
+from rag_pipeline.settings.store import VectorIndexSettings
 
 SYSTEM = "qdrant"
 DENSE = "dense"
@@ -23,6 +24,13 @@ MIN_NORM = 1e-3
 """Below it the engine leaves a cosine vector unnormalised: its test for a zero length is 1.2e-7 on the square."""
 MAX_NORM = 1e6
 """Far above it the squares overflow float32 and the score is no number."""
+
+NUMBER_BYTES_PROTOBUF = 4
+NUMBER_BYTES_JSON = 20
+
+Piece = TypeVar("Piece")
+
+CHECKED_TOGETHER = 1024
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -70,8 +78,20 @@ def check_points(points: Sequence[Point], dimension: int) -> None:
     for point in points:
         if not _UUID.fullmatch(point.id):
             raise rejected(f"'{point.id[:60]}' is no point id; an id is a UUID in lower case with hyphens")
-        check_vector(point.vector, dimension, owner=f"point {point.id}")
-        _check_sparse(point.sparse, owner=f"point {point.id}")
+        if point.vector.shape != (dimension,):
+            check_vector(point.vector, dimension, owner=f"point {point.id}")
+        _check_sparse(point)
+    for start in range(0, len(points), CHECKED_TOGETHER):
+        _check_norms(points[start : start + CHECKED_TOGETHER], dimension)
+
+
+def _check_norms(points: Sequence[Point], dimension: int) -> None:
+    numbers = np.stack([point.vector for point in points]).astype(np.float64)
+    norms = np.sqrt(np.einsum("ij,ij->i", numbers, numbers))
+    is_usable = (norms >= MIN_NORM) & (norms <= MAX_NORM)
+    for point, is_fine in zip(points, is_usable.tolist(), strict=True):
+        if not is_fine:
+            check_vector(point.vector, dimension, owner=f"point {point.id}")
 
 
 def check_vector(vector: Vector, dimension: int, *, owner: str) -> None:
@@ -85,12 +105,12 @@ def check_vector(vector: Vector, dimension: int, *, owner: str) -> None:
         raise BadVectorError(f"{owner}: vector of length {norm:.3g} is outside {MIN_NORM:g} to {MAX_NORM:g}; check the model")
 
 
-def _check_sparse(sparse: SparseVector, *, owner: str) -> None:
-    indices, values = sparse.indices, sparse.values
+def _check_sparse(point: Point) -> None:
+    indices, values = point.sparse.indices, point.sparse.values
     if len(indices) != len(values) or len(set(indices)) != len(indices):
-        raise BadVectorError(f"{owner}: sparse vector with unequal or repeated indices; check the sparse encoder")
+        raise BadVectorError(f"point {point.id}: sparse vector with unequal or repeated indices; check the sparse encoder")
     if not all(map(math.isfinite, values)):
-        raise BadVectorError(f"{owner}: sparse vector holds NaN or infinity; check the sparse encoder")
+        raise BadVectorError(f"point {point.id}: sparse vector holds NaN or infinity; check the sparse encoder")
 
 
 def build_filter(dialect: Any, filters: Mapping[str, Any] | None) -> Any:
@@ -101,6 +121,18 @@ def build_filter(dialect: Any, filters: Mapping[str, Any] | None) -> Any:
     if not filters:
         return None
     return dialect.Filter(must=[_condition(dialect, key, value) for key, value in filters.items()])
+
+
+def search_params(dialect: Any, tuning: VectorIndexSettings) -> Any:
+    """What a dense search asks of the engine beyond its defaults, in the classes of ``dialect``; None for nothing."""
+    quantization = None
+    if tuning.quantization.kind != "none":
+        quantization = dialect.QuantizationSearchParams(
+            rescore=tuning.quantization.rescore, oversampling=tuning.quantization.oversampling
+        )
+    if tuning.hnsw.ef_search is None and quantization is None:
+        return None
+    return dialect.SearchParams(hnsw_ef=tuning.hnsw.ef_search, quantization=quantization)
 
 
 def matches_nothing(filters: Mapping[str, Any] | None) -> bool:
@@ -124,38 +156,39 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, list | tuple | set | frozenset)
 
 
-def batches(points: Iterable[Point], *, max_points: int, max_bytes: float, number_bytes: int) -> Iterator[list[Point]]:
-    """The points in order, cut so that no batch passes either limit; a point larger than a batch stands alone.
+def batches(pieces: Iterable[tuple[Piece, int]], *, max_points: int, max_bytes: float) -> Iterator[list[Piece]]:
+    """The pieces, which come with their sizes in bytes, in order and cut so that no batch passes either limit.
 
-    ``number_bytes``: bytes of one number on its way: 4 as protobuf, about 20 as JSON text.
+    A piece larger than a batch stands alone.
     """
-    batch: list[Point] = []
+    batch: list[Piece] = []
     batch_bytes = 0
-    for point in points:
-        size_bytes = _size_bytes(point, number_bytes)
-        if batch and (len(batch) == max_points or batch_bytes + size_bytes > max_bytes):
+    for piece, size in pieces:
+        if batch and (len(batch) == max_points or batch_bytes + size > max_bytes):
             yield batch
             batch, batch_bytes = [], 0
-        batch.append(point)
-        batch_bytes += size_bytes
+        batch.append(piece)
+        batch_bytes += size
     if batch:
         yield batch
 
 
-def _size_bytes(point: Point, number_bytes: int) -> int:
+def size_bytes(point: Point, number_bytes: int) -> int:
+    """About the bytes of the point on its way. Raises BackendRejectedError for a payload that is not JSON."""
     if not all(isinstance(key, str) for key in point.payload):
-        raise _bad_payload(point)
+        raise bad_payload(point.id)
     try:
         payload = json.dumps(point.payload, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError):
         # The cause would quote the text.
-        raise _bad_payload(point) from None
+        raise bad_payload(point.id) from None
     numbers = len(point.vector) + 2 * len(point.sparse.indices)
     return len(payload) + number_bytes * numbers + 64
 
 
-def _bad_payload(point: Point) -> BackendRejectedError:
-    return rejected(f"point {point.id}: its payload must hold JSON values in valid Unicode only")
+def bad_payload(point_id: str) -> BackendRejectedError:
+    """The error for a payload that no store could give back as it came."""
+    return rejected(f"point {point_id}: its payload must hold JSON values in valid Unicode only")
 
 
 def read_vectors(held: Any) -> tuple[Vector | None, SparseVector | None]:

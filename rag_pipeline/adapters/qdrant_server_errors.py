@@ -7,6 +7,7 @@ from typing import TypeVar
 import grpc
 import httpx
 from pydantic import ValidationError
+from qdrant_client import models
 from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
@@ -44,6 +45,16 @@ def call(doing: str, request: Callable[[], Result]) -> Result:
         except BackendUnavailableError as error:
             time.sleep(_wished_wait_s(error, default=wait_s))
     return _try(doing, request)
+
+
+def write(doing: str, request: Callable[[], models.UpdateResult]) -> None:
+    """Calls a request that writes until the server says that it is done, not merely that it was heard."""
+    call(doing, lambda: _check_completed(doing, request()))
+
+
+def _check_completed(doing: str, result: models.UpdateResult) -> None:
+    if result.status != models.UpdateStatus.COMPLETED:
+        raise BackendUnavailableError(f"{doing}: the server answered '{result.status.value}', not 'completed'", system=SYSTEM)
 
 
 def _try(doing: str, request: Callable[[], Result]) -> Result:

@@ -6,13 +6,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
+import grpc
 from qdrant_client import QdrantClient, models
+from qdrant_client.connection import get_channel
 
 from rag_pipeline.adapters import qdrant_layout as layouts
 from rag_pipeline.adapters.qdrant_layout import DENSE, SPARSE, SYSTEM, rejected
-from rag_pipeline.adapters.qdrant_server_errors import call
-from rag_pipeline.errors import BackendUnavailableError, BatchTooLargeError
+from rag_pipeline.adapters.qdrant_server_errors import call, write
+from rag_pipeline.adapters.qdrant_server_layout import NO_INDEXING, dense_params, optimizers_while_loading
+from rag_pipeline.adapters.qdrant_upserts import EncodedSender, PointWriter, ShippedSender
+from rag_pipeline.errors import BackendUnavailableError
 from rag_pipeline.schema import CollectionInfo, CollectionLayout, Hit, Point, SparseVector, StoredPoint, Vector
+from rag_pipeline.settings.store import ServerStoreSettings
 
 Result = TypeVar("Result")
 
@@ -23,9 +28,6 @@ PAGE_IDS = 10_000
 PAGE_POINTS = 256
 OPTIMIZE_WAIT_S = 1800.0
 OPTIMIZE_POLL_S = 0.2
-NO_INDEXING = 0
-INDEXING_THRESHOLD_KB = 20_000
-"""From this size on a segment gets its HNSW graph; the server's own default. While a collection is loaded: never."""
 DEFAULT_PORT = 6333
 
 _DISTANCES = {"cosine": models.Distance.COSINE, "dot": models.Distance.DOT, "euclid": models.Distance.EUCLID}
@@ -47,18 +49,28 @@ class QdrantServerStore:
         timeout_s: float = 60,
         batch_points: int = 256,
         batch_mb: float = 16,
+        write_streams: int = 2,
         write_ordering: Literal["weak", "medium", "strong"] = "medium",
+        tuning: ServerStoreSettings | None = None,
         client: QdrantClient | None = None,
     ) -> None:
         self._url = url
         self._api_key = api_key
         self._prefer_grpc = prefer_grpc
         self._timeout_s = timeout_s
-        self._batch_points = batch_points
-        self._batch_bytes = batch_mb * 2**20
         self._ordering = models.WriteOrdering(write_ordering)
+        self._tuning = tuning or ServerStoreSettings(kind="server", url=url)
         self._given_client = client
         self._own_client: QdrantClient | None = None
+        self._channel: grpc.Channel | None = None
+        self._writer = PointWriter(
+            shipped=ShippedSender(self._client, ordering=self._ordering, is_grpc=prefer_grpc),
+            encoded=self._open_encoded if prefer_grpc and client is None else None,
+            ordering=self._ordering,
+            batch_points=batch_points,
+            batch_bytes=batch_mb * 2**20,
+            streams=write_streams if client is None else 1,
+        )
 
     # --- collections ------------------------------------------------------------------------------------------------
 
@@ -77,6 +89,7 @@ class QdrantServerStore:
         if layout.distance not in _DISTANCES:
             raise rejected(f"unknown distance '{layout.distance}'; use one of {', '.join(_DISTANCES)}")
         metadata = _packed(layout.metadata)
+        dense = dense_params(self._tuning, size=layout.dimension, distance=_DISTANCES[layout.distance])
         self._call(
             f"making '{name}'",
             # After a lost answer the second try finds what the first one made.
@@ -84,9 +97,12 @@ class QdrantServerStore:
                 client.collection_exists(name)
                 or client.create_collection(
                     name,
-                    vectors_config={DENSE: models.VectorParams(size=layout.dimension, distance=_DISTANCES[layout.distance])},
+                    vectors_config={DENSE: dense},
                     sparse_vectors_config={SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF)},
-                    optimizers_config=models.OptimizersConfigDiff(indexing_threshold=NO_INDEXING),
+                    optimizers_config=optimizers_while_loading(self._tuning.optimizers),
+                    shard_number=self._tuning.shard_number,
+                    replication_factor=self._tuning.replication_factor,
+                    write_consistency_factor=self._tuning.write_consistency_factor,
                     metadata=metadata,
                 )
             ),
@@ -158,25 +174,7 @@ class QdrantServerStore:
 
     def upsert(self, name: str, points: Sequence[Point]) -> None:
         layouts.check_points(points, _dimension(name, self._info(name)))
-        number_bytes = 4 if self._prefer_grpc else 20
-        for batch in layouts.batches(
-            points, max_points=self._batch_points, max_bytes=self._batch_bytes, number_bytes=number_bytes
-        ):
-            self._upsert_batch(name, batch)
-
-    def _upsert_batch(self, name: str, batch: Sequence[Point]) -> None:
-        structs = [_struct(point) for point in batch]
-        try:
-            self._write(
-                f"writing {len(batch)} points to '{name}'",
-                lambda client: client.upsert(name, structs, wait=True, ordering=self._ordering),
-            )
-        except BatchTooLargeError:
-            if len(batch) == 1:
-                raise
-            half = len(batch) // 2
-            self._upsert_batch(name, batch[:half])
-            self._upsert_batch(name, batch[half:])
+        self._writer.write(name, points)
 
     def delete(self, name: str, ids: Sequence[str]) -> None:
         for start in range(0, len(ids), PAGE_IDS):
@@ -217,7 +215,9 @@ class QdrantServerStore:
     def optimize(self, name: str) -> None:
         was_loading = self._info(name).config.optimizer_config.indexing_threshold == NO_INDEXING
         if was_loading:
-            self._call(f"starting to index '{name}'", _set_indexing_threshold(name, INDEXING_THRESHOLD_KB))
+            self._call(
+                f"starting to index '{name}'", _set_indexing_threshold(name, self._tuning.optimizers.indexing_threshold_kb)
+            )
         self._wait_for_green(name, times=2 if was_loading else 1)
 
     def _wait_for_green(self, name: str, *, times: int) -> None:
@@ -250,21 +250,28 @@ class QdrantServerStore:
 
     def search_dense(self, name: str, vector: Vector, *, limit: int, filters: Mapping[str, Any] | None = None) -> list[Hit]:
         layouts.check_vector(vector, len(vector), owner="question")
-        return self._search(name, (vector.tolist(), DENSE), limit=limit, filters=filters)
+        query = (vector.tolist(), DENSE, layouts.search_params(models, self._tuning))
+        return self._search(name, query, limit=limit, filters=filters)
 
     def search_sparse(
         self, name: str, vector: SparseVector, *, limit: int, filters: Mapping[str, Any] | None = None
     ) -> list[Hit]:
-        return self._search(name, (_sparse(vector), SPARSE), limit=limit, filters=filters)
+        return self._search(name, (_sparse(vector), SPARSE, None), limit=limit, filters=filters)
 
-    def _search(self, name: str, query: tuple[Any, str], *, limit: int, filters: Mapping[str, Any] | None) -> list[Hit]:
+    def _search(self, name: str, query: tuple[Any, str, Any], *, limit: int, filters: Mapping[str, Any] | None) -> list[Hit]:
         condition = layouts.build_filter(models, filters)
         if layouts.matches_nothing(filters):
             return []
         response = self._call(
             f"searching '{name}'",
             lambda client: client.query_points(
-                name, query=query[0], using=query[1], query_filter=condition, limit=limit, with_payload=True
+                name,
+                query=query[0],
+                using=query[1],
+                search_params=query[2],
+                query_filter=condition,
+                limit=limit,
+                with_payload=True,
             ),
         )
         return [Hit(str(point.id), point.score, point.payload or {}) for point in response.points]
@@ -275,6 +282,10 @@ class QdrantServerStore:
         if self._own_client is not None:
             self._own_client.close()
             self._own_client = None
+        if self._channel is not None:
+            self._writer.forget()
+            self._channel.close()
+            self._channel = None
 
     def _client(self) -> QdrantClient:
         if self._given_client is not None:
@@ -282,6 +293,14 @@ class QdrantServerStore:
         if self._own_client is None:
             self._own_client = self._connect()
         return self._own_client
+
+    def _open_encoded(self) -> EncodedSender:
+        """A channel of its own for bytes that are ready, since the client's takes its own messages only."""
+        url = urlsplit(self._url)
+        headers = [("api-key", self._api_key)] if self._api_key else []
+        host, port = url.hostname or "localhost", (url.port or DEFAULT_PORT) + 1
+        self._channel = get_channel(host, port, url.scheme == "https", metadata=headers)
+        return EncodedSender(self._channel, ordering=self._ordering, timeout_s=self._timeout_s)
 
     def _connect(self) -> QdrantClient:
         port = urlsplit(self._url).port or DEFAULT_PORT
@@ -298,7 +317,7 @@ class QdrantServerStore:
         return call(doing, lambda: request(self._client()))
 
     def _write(self, doing: str, request: Callable[[QdrantClient], models.UpdateResult]) -> None:
-        call(doing, lambda: _check_completed(doing, request(self._client())))
+        write(doing, lambda: request(self._client()))
 
     def _exists(self, name: str) -> bool:
         return name in self.collections()
@@ -325,11 +344,6 @@ def _set_indexing_threshold(name: str, threshold_kb: int) -> Callable[[QdrantCli
     return lambda client: client.update_collection(name, optimizers_config=diff)
 
 
-def _check_completed(doing: str, result: models.UpdateResult) -> None:
-    if result.status != models.UpdateStatus.COMPLETED:
-        raise BackendUnavailableError(f"{doing}: the server answered '{result.status.value}', not 'completed'", system=SYSTEM)
-
-
 def _packed(metadata: Mapping[str, Any]) -> dict[str, str]:
     return {METADATA_KEY: layouts.check_metadata(metadata)}
 
@@ -344,11 +358,6 @@ def _dimension(name: str, info: models.CollectionInfo) -> int:
     if not isinstance(vectors, dict) or DENSE not in vectors:
         raise rejected(f"collection '{name}' was not made by this pipeline: it has no vector named '{DENSE}'")
     return vectors[DENSE].size
-
-
-def _struct(point: Point) -> models.PointStruct:
-    vectors: dict[str, Any] = {DENSE: point.vector.tolist(), SPARSE: _sparse(point.sparse)}
-    return models.PointStruct(id=point.id, vector=vectors, payload=dict(point.payload))
 
 
 def _sparse(sparse: SparseVector) -> models.SparseVector:

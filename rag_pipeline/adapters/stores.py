@@ -19,8 +19,10 @@ def open_store(settings: Settings, *, on_wait: Callable[[str], None]) -> VectorS
             timeout_s=store.timeout_s,
             batch_points=store.batch_points,
             batch_mb=store.batch_mb,
+            write_streams=store.write_streams,
             write_ordering=store.write_consistency,
+            tuning=store,
         )
     from rag_pipeline.adapters.qdrant_edge_store import QdrantEdgeStore
 
-    return QdrantEdgeStore(settings.resolve(store.path), lock_wait_s=store.lock_wait_s, on_wait=on_wait)
+    return QdrantEdgeStore(settings.resolve(store.path), lock_wait_s=store.lock_wait_s, on_wait=on_wait, tuning=store)

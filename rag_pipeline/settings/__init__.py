@@ -6,7 +6,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator, model_validator
@@ -19,6 +19,9 @@ from rag_pipeline.settings.parsing import ParsingSettings as ParsingSettings
 from rag_pipeline.settings.pii import PiiSettings
 from rag_pipeline.settings.release import ReleaseSettings
 from rag_pipeline.settings.section import Section
+from rag_pipeline.settings.store import EdgeStoreSettings as EdgeStoreSettings
+from rag_pipeline.settings.store import ServerStoreSettings as ServerStoreSettings
+from rag_pipeline.settings.store import StoreSettings
 
 DEFAULT_FILE = "rag_pipeline.yaml"
 ENVIRONMENT_PREFIX = "RAG__"
@@ -91,35 +94,6 @@ class EmbeddingSettings(Section):
     allow_insecure: bool = Field(
         default=False, description="Also an endpoint off this machine without TLS, for a network that nobody else reaches."
     )
-
-
-class EdgeStoreSettings(Section):
-    """Qdrant inside this process: one folder, one process at a time."""
-
-    kind: Literal["edge"] = Field(default="edge", description="The embedded engine.")
-    path: str = Field(default=".rag/qdrant", description="Folder of the collections, relative to this file.")
-    lock_wait_s: float = Field(default=60, ge=0, description="Seconds to wait for another process that holds the store.")
-
-
-class ServerStoreSettings(Section):
-    """A Qdrant server. The key comes from `QDRANT_API_KEY`."""
-
-    kind: Literal["server"] = Field(description="A server or cluster.")
-    url: str = Field(description="`http://localhost:6333`; the environment's `QDRANT_URL` wins.")
-    prefer_grpc: bool = Field(default=True, description="gRPC moves vectors as bytes, not as JSON text.")
-    timeout_s: float = Field(default=60, gt=0, description="Seconds for one request.")
-    batch_points: int = Field(default=256, ge=1, description="Points in one request at most.")
-    batch_mb: float = Field(default=16, gt=0, le=30, description="MiB of one request at most; servers refuse 32 and above.")
-    allow_insecure: bool = Field(
-        default=False,
-        description="Also a server off this machine without TLS or without a key, for a network that nobody else reaches.",
-    )
-    write_consistency: Literal["weak", "medium", "strong"] = Field(
-        default="medium", description="Write ordering on a replicated cluster."
-    )
-
-
-StoreSettings = Annotated[EdgeStoreSettings | ServerStoreSettings, Field(discriminator="kind")]
 
 
 class DeleteBrakeSettings(Section):

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from rag_pipeline.adapters import qdrant_edge_store
 from rag_pipeline.adapters.qdrant_edge_store import QdrantEdgeStore
 from rag_pipeline.errors import BackendRejectedError, BackendUnavailableError, StoreLockedError
 from rag_pipeline.schema import CollectionLayout, Point, SparseVector
+from rag_pipeline.settings.store import EdgeStoreSettings, HnswSettings, QuantizationSettings
 
 LAYOUT = CollectionLayout(dimension=8, distance="cosine", metadata={"model": "m"})
 MEMORY_FOLDER = Path("/dev/shm")
@@ -470,7 +472,7 @@ def test_writing_flushes_after_the_interval(store: QdrantEdgeStore, folder: Path
 
 
 def test_writing_indexes_segment_by_segment(store: QdrantEdgeStore, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(qdrant_edge_store, "SEGMENT_BYTES", 600 * 8 * 4)
+    monkeypatch.setattr(store, "_segment_bytes", 600 * 8 * 4)
     optimized: list[str] = []
     monkeypatch.setattr(store, "optimize", lambda name: (optimized.append(name), QdrantEdgeStore.optimize(store, name)))
     store.create_collection("docs-1", LAYOUT)
@@ -483,6 +485,48 @@ def test_writing_indexes_segment_by_segment(store: QdrantEdgeStore, folder: Path
     shard = qdrant_edge.EdgeShard.load(str(folder / "collections" / "docs-1" / "shard"))
     assert shard.info().points_count == 1500
     shard.close()
+
+
+TUNED = EdgeStoreSettings(
+    hnsw=HnswSettings(m=24, ef_construct=64, on_disk=True, ef_search=200),
+    quantization=QuantizationSettings(kind="scalar", in_memory=False),
+    vectors_on_disk=False,
+    segment_mb=4,
+)
+
+
+def test_new_collections_take_the_settings_and_old_ones_keep_theirs(folder: Path) -> None:
+    open_plain = open_store(folder)
+    open_plain.create_collection("docs-1", LAYOUT)
+    open_plain.close()
+    store = QdrantEdgeStore(folder, lock_wait_s=1, on_wait=print, tuning=TUNED)
+    store.create_collection("docs-2", LAYOUT)
+    for name in ("docs-1", "docs-2"):
+        store.upsert(name, points(2000))
+        store.optimize(name)
+        assert store.search_dense(name, points(5)[4].vector, limit=1)[0].id == points(5)[4].id
+    store.close()
+    shards = [folder / "collections" / name / "shard" / "edge_config.json" for name in ("docs-1", "docs-2")]
+    old, new = (json.loads(file.read_text())["vectors"]["dense"] for file in shards)
+    assert (new["hnsw_config"]["m"], new["hnsw_config"]["ef_construct"]) == (24, 64)
+    assert "scalar" in new["quantization_config"]
+    assert old["hnsw_config"]["m"] == 16
+    assert not old.get("quantization_config")
+
+
+@pytest.mark.parametrize("kind", ["scalar", "binary"])
+def test_quantized_hits_are_ranked_by_the_whole_vectors(folder: Path, kind: Literal["scalar", "binary"]) -> None:
+    tuning = EdgeStoreSettings(quantization=QuantizationSettings(kind=kind, oversampling=100))
+    store = QdrantEdgeStore(folder, lock_wait_s=1, on_wait=print, tuning=tuning)
+    store.create_collection("docs-1", LAYOUT)
+    everything = points(500)
+    store.upsert("docs-1", everything)
+    store.optimize("docs-1")
+    asked = everything[7].vector / np.linalg.norm(everything[7].vector)
+    scores = {one.id: float(asked @ (one.vector / np.linalg.norm(one.vector))) for one in everything}
+    hits = store.search_dense("docs-1", asked, limit=3)
+    assert [hit.score for hit in hits] == pytest.approx(sorted(scores.values(), reverse=True)[:3], abs=1e-5)
+    store.close()
 
 
 def test_every_payload_index_stands_before_the_first_point(store: QdrantEdgeStore, folder: Path) -> None:

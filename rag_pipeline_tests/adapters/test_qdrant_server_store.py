@@ -25,6 +25,7 @@ from rag_pipeline.adapters.qdrant_server_errors import FOREIGN_ERRORS, translate
 from rag_pipeline.adapters.qdrant_server_store import QdrantServerStore
 from rag_pipeline.errors import BackendError, BackendRejectedError, BackendUnavailableError, BatchTooLargeError
 from rag_pipeline.schema import CollectionLayout, Point, SparseVector
+from rag_pipeline.settings.store import HnswSettings, OptimizerSettings, QuantizationSettings, ServerStoreSettings
 from rag_pipeline_tests.fakes.qdrant_server import LoopbackQdrant
 
 OK: dict[str, Any] = {"result": {"collections": []}, "status": "ok", "time": 0.0}
@@ -266,19 +267,19 @@ def test_alias_moves_in_one_request(qdrant: LoopbackQdrant) -> None:
 
 
 def test_batches_keep_to_the_number_of_points(qdrant: LoopbackQdrant) -> None:
-    grpc_store(qdrant, batch_points=10).upsert("docs-1", points(25))
+    grpc_store(qdrant, batch_points=10, write_streams=1).upsert("docs-1", points(25))
     assert [len(request.points) for request in qdrant.writes] == [10, 10, 5]
 
 
 def test_batches_keep_to_the_number_of_bytes(qdrant: LoopbackQdrant) -> None:
-    grpc_store(qdrant, batch_mb=1).upsert("docs-1", points(20, text="색" * 60_000))
+    grpc_store(qdrant, batch_mb=1, write_streams=1).upsert("docs-1", points(20, text="색" * 60_000))
     assert all(request.ByteSize() <= 2**20 for request in qdrant.writes)
     assert [len(request.points) for request in qdrant.writes] == [5, 5, 5, 5]
 
 
 def test_batch_that_the_server_finds_too_large_is_halved(qdrant: LoopbackQdrant) -> None:
     written = points(12, text="x" * 2**20)
-    grpc_store(qdrant, batch_mb=16).upsert("docs-1", written)
+    grpc_store(qdrant, batch_mb=16, write_streams=1).upsert("docs-1", written)
     assert [len(request.points) for request in qdrant.writes] == [3, 3, 3, 3]
     assert [item.id.uuid for request in qdrant.writes for item in request.points] == [item.id for item in written]
 
@@ -386,3 +387,42 @@ def test_a_server_tells_no_free_space_and_serves_everybody(qdrant: LoopbackQdran
     assert store.free_bytes() is None
     store.let_others_in()
     assert qdrant.calls == []
+
+
+def test_new_collection_is_laid_out_as_the_settings_say(qdrant: LoopbackQdrant) -> None:
+    tuning = ServerStoreSettings(
+        kind="server",
+        url=qdrant.url,
+        hnsw=HnswSettings(m=24, ef_construct=64, on_disk=True, ef_search=200),
+        quantization=QuantizationSettings(kind="binary", in_memory=False, oversampling=4),
+        vectors_on_disk=True,
+        shard_number=3,
+        replication_factor=2,
+        write_consistency_factor=2,
+        optimizers=OptimizerSettings(indexing_threshold_kb=5_000, segments=4, max_segment_kb=50_000, deleted_share=0.5),
+    )
+    store = grpc_store(qdrant, tuning=tuning)
+    (request,) = qdrant.created
+    assert (request.shard_number, request.replication_factor, request.write_consistency_factor) == (3, 2, 2)
+    dense = request.vectors_config.params_map.map["dense"]
+    assert (dense.hnsw_config.m, dense.hnsw_config.ef_construct, dense.hnsw_config.on_disk, dense.on_disk) == (24, 64, True, True)
+    assert dense.quantization_config.HasField("binary")
+    assert not dense.quantization_config.binary.always_ram
+    optimizers = request.optimizers_config
+    assert (optimizers.indexing_threshold, optimizers.default_segment_number, optimizers.max_segment_size) == (0, 4, 50_000)
+    assert optimizers.deleted_threshold == 0.5
+    store.search_dense("docs-1", np.ones(4, dtype=np.float32), limit=1)
+    (query,) = qdrant.queries
+    assert query.params.hnsw_ef == 200
+    assert (query.params.quantization.rescore, query.params.quantization.oversampling) == (True, 4)
+    store.optimize("docs-1")
+    assert qdrant.indexing_thresholds_kb == {"docs-1": 5_000}
+
+
+def test_default_settings_ask_for_nothing_special(qdrant: LoopbackQdrant) -> None:
+    store = grpc_store(qdrant)
+    (request,) = qdrant.created
+    assert not any(request.HasField(name) for name in ("shard_number", "replication_factor", "write_consistency_factor"))
+    assert not request.vectors_config.params_map.map["dense"].HasField("quantization_config")
+    store.search_dense("docs-1", np.ones(4, dtype=np.float32), limit=1)
+    assert not qdrant.queries[0].HasField("params")

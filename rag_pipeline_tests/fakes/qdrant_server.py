@@ -3,8 +3,9 @@
 It proves what the adapter puts into messages and reads from them. It is no Qdrant: no disk, no cluster, no HNSW. Held to
 the contract of VectorStore through the adapter.
 
-Tests set ``fails_with``, ``write_status``, ``collection_status`` (and ``next_statuses``, told one by one before it), and read
-``calls``, ``writes`` and ``indexing_thresholds_kb``.
+Tests set ``is_meeting`` to let no upsert pass alone, ``fails_with``, ``write_status``, ``collection_status`` (and
+``next_statuses``, told one by one before it), and read ``calls``, ``writes``, ``created``,
+``queries`` and ``indexing_thresholds_kb``.
 """
 
 import threading
@@ -26,12 +27,16 @@ class LoopbackQdrant:
 
     def __init__(self) -> None:
         self.fails_with: grpc.StatusCode | None = None
+        self.is_meeting = False
+        self._meeting = threading.Barrier(2)
         self.write_status: int = messages.UpdateStatus.Completed
         self.collection_status = models.CollectionStatus.GREEN
         self.next_statuses: list[models.CollectionStatus] = []
         self.indexing_thresholds_kb: dict[str, int] = {}
         self.calls: list[str] = []
         self.writes: list[Any] = []
+        self.created: list[Any] = []
+        self.queries: list[Any] = []
         self.client = QdrantClient(":memory:")
         self._mutex = threading.Lock()
         self._server = grpc.server(ThreadPoolExecutor(max_workers=2))
@@ -44,6 +49,11 @@ class LoopbackQdrant:
     def url(self) -> str:
         """The HTTP address, at which nobody listens: gRPC is at the next port."""
         return f"http://127.0.0.1:{self.port - 1}"
+
+    def meet(self) -> None:
+        """Holds an upsert until a second one is here as well, where the test wants to see two at once."""
+        if self.is_meeting:
+            self._meeting.wait(10)
 
     def stop(self) -> None:
         self._server.stop(None).wait()
@@ -91,6 +101,7 @@ class _Collections(messages.CollectionsServicer):
         )
 
     def Create(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.owner.created.append(request)
         self._keep_threshold(request)
         is_done = self.owner.answer(
             context,
@@ -148,6 +159,7 @@ class _Points(messages.PointsServicer):
         self.owner = owner
 
     def Upsert(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.owner.meet()
         points = [GrpcToRest.convert_point_struct(item) for item in request.points]
         result = self.owner.answer(context, "Upsert", lambda: self.owner.client.upsert(request.collection_name, points))
         return self.owner.written(request, result)
@@ -190,6 +202,7 @@ class _Points(messages.PointsServicer):
         )
 
     def Query(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.owner.queries.append(request)
         found = self.owner.answer(
             context,
             "Query",
