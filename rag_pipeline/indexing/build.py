@@ -175,7 +175,7 @@ class Build:
         documents = self._documents.update(bucket, progress) if "documents" in stages else self._documents.load(bucket)
         work.documents = documents
         if documents.is_fragmented:
-            self._ledger.set_meta(self._compact_key, json.dumps(sorted({*self._fragmented(), bucket})))
+            self._ledger.add_to_meta(self._compact_key, bucket)
         if len(stages) > ("documents" in stages):
             work.chunks = self._chunks.update(documents, progress) if "chunks" in stages else self._chunks.load(documents)
             documents.rows = {}  # parsed text is the largest thing in memory, and only chunks are needed from here
