@@ -42,16 +42,13 @@ class SqlLedger:
     def __init__(self, url: str, *, lock_path: Path | None = None) -> None:
         self._database = SqlDatabase(url)
         self._fence = WriterFence(self._database)
+        self.has_bucket_locks = not self._database.is_sqlite
         file = self._database.file
         self._lock_path = lock_path or (file.with_name(file.name + ".lock") if file else None)
 
     def writer_lock(self, *, wait_s: float, on_wait: Callable[[str], None]) -> AbstractContextManager[int]:
         """Not reentrant: a second lock waits, in the same process too. All threads write under its number."""
         return self._fence.raised(self._lock(wait_s=wait_s, on_wait=on_wait))
-
-    @property
-    def has_bucket_locks(self) -> bool:
-        return not self._database.is_sqlite
 
     def bucket_locks(self, buckets: list[str], *, wait_s: float, on_wait: Callable[[str], None]) -> AbstractContextManager[Any]:
         if not self.has_bucket_locks:
