@@ -4,6 +4,7 @@ Everything is what a deployment has but for three things: both nodes of Ray are 
 is the tests' own server (fakes/qdrant_server.py), which keeps points in memory behind Qdrant's real messages.
 """
 
+import os
 import subprocess
 import sys
 import time
@@ -65,6 +66,7 @@ class Servers:
             "DAGSTER_POSTGRES_USER": str(self.url.username),
             "DAGSTER_POSTGRES_PASSWORD": "trusted",
             "DAGSTER_POSTGRES_DB": "dagster",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         }
 
     def shared(self, **changes: Any) -> dict[str, Any]:
