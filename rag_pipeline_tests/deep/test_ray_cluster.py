@@ -170,7 +170,7 @@ def test_a_reindex_on_two_machines_one_of_which_goes_down_is_that_of_one_machine
     tmp_path: Path, servers: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     docs = tmp_path / "docs"
-    fill(docs, {f"topic{i}.md": article(f"topic{i}", paragraphs=12) for i in range(DOCUMENTS)})
+    fill(docs, {f"topic{i}.md": article(f"topic{i}", paragraphs=5) for i in range(DOCUMENTS)})
     shared = servers.shared()
     file = write_settings(tmp_path / "shared", docs=docs, **shared)
     project = Project(load_settings(file))
