@@ -10,11 +10,13 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip install --index-url "${TORCH_INDEX}" "torch==${TORCH_VERSION}"
 
+# For runs on a cluster (docs/how-to/several-machines.md): --build-arg EXTRAS=,k8s or EXTRAS=,ray
+ARG EXTRAS=
 WORKDIR /opt/rag_pipeline
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY rag_pipeline rag_pipeline
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --constraint constraints.txt ".[ui,model,openvino,postgres,s3,gcs,pii]"
+    pip install --constraint constraints.txt ".[ui,model,openvino,postgres,s3,gcs,pii${EXTRAS}]"
 
 # Dagster reads its settings from DAGSTER_HOME and writes below /var/lib.
 ENV DAGSTER_HOME=/opt/dagster \

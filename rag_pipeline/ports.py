@@ -105,13 +105,11 @@ class Parser(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MaskedDocument:
-    """A document as it may be stored, and what was taken out of it."""
+    """A document as it may be stored; how many values of each kind were masked, and their keyed digests, where there is a key."""
 
     document: ParsedDocument
     entities: Mapping[str, int] = field(default_factory=dict)
-    """How many values of each kind were masked."""
     subjects: tuple[str, ...] = ()
-    """Keyed digests of those values, sorted; empty without a key."""
 
 
 class Masker(Protocol):
@@ -155,11 +153,7 @@ class Embedder(Protocol):
     dimension: int
 
     def embed_documents(self, texts: Sequence[str]) -> Matrix:
-        """float32 ``(len(texts), dimension)`` in the order given, each embedded after the document prompt.
-
-        The whole sequence is one batch. Raises BatchTooLargeError when it does not fit, TruncationError when a
-        text is longer than the model's window.
-        """
+        """float32 ``(len(texts), dimension)``, in order, prompt added, one batch. Raises BatchTooLargeError, TruncationError."""
 
     def embed_query(self, text: str) -> Vector:
         """float32 ``(dimension,)``, embedded after the query prompt."""
@@ -312,14 +306,18 @@ class Ledger(Protocol):
     """What was seen and decided. It may lag behind the store, never lead it."""
 
     def writer_lock(self, *, wait_s: float, on_wait: Callable[[str], None]) -> AbstractContextManager[int]:
-        """Held while the index is written; gives its fencing number, larger than that of every holder before.
+        """Held while the index is written; its fencing number, larger than all before. Raises StoreLockedError.
 
-        ``on_wait`` is told once who is waited for. Raises StoreLockedError. While it is held, every write of this ledger
-        object checks in its own transaction that no later holder has come, and raises StaleWriterError if one has.
+        Writes meanwhile raise StaleWriterError where a later holder has come. ``on_wait`` is told once who is waited for.
         """
 
+    has_bucket_locks: bool
+
+    def bucket_locks(self, buckets: list[str], *, wait_s: float, on_wait: Callable[[str], None]) -> AbstractContextManager[Any]:
+        """Held while only these buckets are written, beside others of other buckets; else the writer lock itself."""
+
     def check_writer(self) -> None:
-        """Raises StaleWriterError when this object holds the writer lock and a later holder has come. Before a store write."""
+        """Raises StaleWriterError when this object holds a lock and a later holder has come. Before a store write."""
 
     def generation(self) -> int:
         """The newest finished scan; 0 before the first."""
@@ -329,6 +327,9 @@ class Ledger(Protocol):
 
     def set_meta(self, key: str, value: str) -> None:
         """Remembers it."""
+
+    def add_to_meta(self, key: str, item: str) -> None:
+        """Adds to a remembered JSON list, in one step: runs of different buckets add to one list."""
 
     def documents(self, *, source: str | None = None, bucket: str | None = None) -> dict[str, DocumentRecord]:
         """Records by document id."""

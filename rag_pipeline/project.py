@@ -1,6 +1,6 @@
 """The composition root: settings to adapters to the stages of one index. Nothing connects before it is used."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
@@ -272,6 +272,15 @@ class Project:
     def writer_lock(self) -> AbstractContextManager[int]:
         """Held while the index is written; its fencing number."""
         return self.ledger.writer_lock(wait_s=self.settings.writer_wait_s, on_wait=self._wait_for_writer)
+
+    def works_beside_others(self, buckets: Sequence[str]) -> bool:
+        """Whether a run of these buckets lets runs of others write meanwhile: over servers, and never a run of all buckets."""
+        is_part = len(buckets) < len(self.buckets)
+        return is_part and self.settings.store.kind == "server" and self.ledger.has_bucket_locks
+
+    def bucket_locks(self, buckets: Sequence[str]) -> AbstractContextManager[Any]:
+        """Held while nothing but these buckets is written."""
+        return self.ledger.bucket_locks(list(buckets), wait_s=self.settings.writer_wait_s, on_wait=self._wait_for_writer)
 
     def _wait_for_writer(self, message: str) -> None:
         """Lets go of the store: who writes the index needs it, and an embedded one has a lock of its own."""

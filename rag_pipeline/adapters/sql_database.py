@@ -61,6 +61,12 @@ class SqlDatabase:
             with engine.connect() as connection, connection.begin():
                 yield connection
 
+    def insert_new(self, table: Table) -> Insert:
+        """A statement that adds a row; nothing happens where its key is there."""
+        insert: Any = insert_sqlite if self.is_sqlite else insert_postgresql
+        statement: Insert = insert(table).on_conflict_do_nothing()
+        return statement
+
     def upsert(self, table: Table, *, summed: str | None = None) -> Insert:
         """A statement that adds a row, or replaces the one with its key; the column ``summed`` adds up instead."""
         insert: Any = insert_sqlite if self.is_sqlite else insert_postgresql

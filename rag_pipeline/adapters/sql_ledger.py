@@ -42,12 +42,19 @@ class SqlLedger:
     def __init__(self, url: str, *, lock_path: Path | None = None) -> None:
         self._database = SqlDatabase(url)
         self._fence = WriterFence(self._database)
+        self.has_bucket_locks = not self._database.is_sqlite
         file = self._database.file
         self._lock_path = lock_path or (file.with_name(file.name + ".lock") if file else None)
 
     def writer_lock(self, *, wait_s: float, on_wait: Callable[[str], None]) -> AbstractContextManager[int]:
         """Not reentrant: a second lock waits, in the same process too. All threads write under its number."""
         return self._fence.raised(self._lock(wait_s=wait_s, on_wait=on_wait))
+
+    def bucket_locks(self, buckets: list[str], *, wait_s: float, on_wait: Callable[[str], None]) -> AbstractContextManager[Any]:
+        if not self.has_bucket_locks:
+            return self.writer_lock(wait_s=wait_s, on_wait=on_wait)
+        lock = locked_database(self._database, wait_s=wait_s, on_wait=on_wait, buckets=buckets)
+        return self._fence.raised_for(buckets, lock)
 
     def _lock(self, *, wait_s: float, on_wait: Callable[[str], None]) -> AbstractContextManager[None]:
         if not self._database.is_sqlite:
@@ -126,6 +133,13 @@ class SqlLedger:
         with self._fence.writing() as connection:
             connection.execute(self._database.upsert(tables.meta), {"key": key, "value": value})
 
+    def add_to_meta(self, key: str, item: str) -> None:
+        known = select(tables.meta.c.value).where(tables.meta.c.key == key).with_for_update()
+        with self._fence.writing() as connection:
+            connection.execute(self._database.insert_new(tables.meta), {"key": key, "value": "[]"})
+            items = {*json.loads(connection.scalar(known) or "[]"), item}
+            connection.execute(self._database.upsert(tables.meta), {"key": key, "value": json.dumps(sorted(items))})
+
     # --- quarantine ---
 
     def quarantine(self, *, bucket: str | None = None) -> list[QuarantineEntry]:
@@ -149,13 +163,15 @@ class SqlLedger:
             return
         with self._fence.writing() as connection:
             upsert = self._database.upsert(tables.quarantine, summed="attempts")
-            connection.execute(upsert, [_quarantine_row(entry) for entry in entries])
+            rows = [_quarantine_row(entry) for entry in entries]
+            # In one order, so that runs of different buckets that meet the same contents do not wait for each other.
+            connection.execute(upsert, sorted(rows, key=lambda row: (row["content_hash"], row["parser_fingerprint"])))
 
     def remove_quarantine(self, keys: Sequence[tuple[str, str]]) -> None:
         if not keys:
             return
         with self._fence.writing() as connection:
-            connection.execute(_DELETE_QUARANTINE, [{"hash_": key[0], "fingerprint_": key[1]} for key in keys])
+            connection.execute(_DELETE_QUARANTINE, [{"hash_": key[0], "fingerprint_": key[1]} for key in sorted(keys)])
 
     # --- erasure ---
 

@@ -86,7 +86,9 @@ def _run(frame: Frame, project: Project, job: str, ops: dict[str, Any], *, bucke
     project.ledger  # noqa: B018 - a state that does not fit is a settings error, not a failed run
     tags = {}
     if buckets is not None:
-        tags = {"dagster/asset_partition_range_start": buckets[0], "dagster/asset_partition_range_end": buckets[-1]}
+        from rag_pipeline.defs.jobs import range_tags
+
+        tags = range_tags(buckets)
     assets = ["candidate_collection"] if buckets is not None else []
     done = run_job(project, job, ops, assets=assets, tags=tags)
     values = release_tables.release_values(done)

@@ -6,14 +6,14 @@ from typing import Any
 import dagster as dg
 
 from rag_pipeline.defs import metadata
-from rag_pipeline.defs.partitions import GROUP, OWNERS, bucket_partitions
+from rag_pipeline.defs.partitions import GROUP, OWNERS, backfill_policy, bucket_partitions
 from rag_pipeline.defs.progress import LogProgress
 from rag_pipeline.defs.release_assets import make_candidate, make_live
 from rag_pipeline.defs.translation import translated
 from rag_pipeline.indexing.build import STAGES
 from rag_pipeline.indexing.identity import fingerprint, space_fingerprint, spec_fingerprint, spec_values
 from rag_pipeline.indexing.reports import build_values, scan_values
-from rag_pipeline.operations.follow import FollowReport, bring_in_step
+from rag_pipeline.operations.follow import FollowReport, bring_buckets_in_step
 from rag_pipeline.ports import Progress
 from rag_pipeline.project import Project
 from rag_pipeline.schema import IndexSpec
@@ -79,14 +79,14 @@ def _bucket_assets(project: Project, show: Progress | None) -> dg.AssetsDefiniti
         specs=_bucket_specs(project.spec),
         can_subset=True,
         partitions_def=bucket_partitions(project),
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        backfill_policy=backfill_policy(project),
     )
     def index_buckets(context: dg.AssetExecutionContext, config: BuildConfig) -> Iterator[dg.MaterializeResult[None]]:
         stages = {key.to_user_string() for key in context.selected_asset_keys}
         progress = show or LogProgress(context.log.info)
         try:
-            with translated(), project.writer_lock():
-                done = bring_in_step(
+            with translated():
+                done = bring_buckets_in_step(
                     project, context.partition_keys, stages=stages, compare_all=config.compare_all, progress=progress
                 )
         finally:

@@ -1,5 +1,6 @@
 """What runs together."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -19,7 +20,7 @@ def make_index_job(project: Project) -> Any:
         selection=AssetSelection.all() - AssetSelection.assets("candidate_collection"),
         description="Brings the live index in step with its sources, and with settings that are applied in place.",
         executor_def=dg.in_process_executor,
-        tags={**_all_buckets(project), COLLECTION_TAG: project.settings.alias},
+        tags={**range_tags(project.buckets), COLLECTION_TAG: project.settings.alias},
     )
 
 
@@ -45,7 +46,7 @@ def make_reindex_job(project: Project) -> Any:
         selection=AssetSelection.assets("candidate_collection", "live_collection") - _freshness(),
         description="Builds what the settings ask for beside the live collection, judges it, and switches to it.",
         executor_def=dg.in_process_executor,
-        tags={**_all_buckets(project), COLLECTION_TAG: f"{project.settings.alias}:candidate"},
+        tags={**range_tags(project.buckets), COLLECTION_TAG: f"{project.settings.alias}:candidate"},
     )
 
 
@@ -74,6 +75,6 @@ def _freshness() -> AssetSelection:
     return AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey("live_collection"), "index_freshness"))
 
 
-def _all_buckets(project: Project) -> dict[str, str]:
-    names = project.buckets
-    return {"dagster/asset_partition_range_start": names[0], "dagster/asset_partition_range_end": names[-1]}
+def range_tags(buckets: Sequence[str]) -> dict[str, str]:
+    """What makes a run one of these buckets, which follow one another."""
+    return {"dagster/asset_partition_range_start": buckets[0], "dagster/asset_partition_range_end": buckets[-1]}

@@ -7,7 +7,7 @@ import dagster as dg
 
 from rag_pipeline.defs import metadata
 from rag_pipeline.defs.jobs import INDEX_JOB, LOOK_JOB
-from rag_pipeline.defs.partitions import GROUP, OWNERS, bucket_partitions
+from rag_pipeline.defs.partitions import GROUP, OWNERS, backfill_policy, bucket_partitions
 from rag_pipeline.defs.progress import LogProgress
 from rag_pipeline.defs.translation import translated
 from rag_pipeline.errors import ApprovalWantedError
@@ -62,7 +62,7 @@ def make_candidate(project: Project, show: Progress | None) -> dg.AssetsDefiniti
         name=CANDIDATE,
         specs=[spec],
         partitions_def=bucket_partitions(project),
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        backfill_policy=backfill_policy(project),
     )
     def candidate_collection(context: dg.AssetExecutionContext, config: ReindexConfig) -> dg.MaterializeResult[None]:
         progress = show or LogProgress(context.log.info)

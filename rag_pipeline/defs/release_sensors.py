@@ -2,16 +2,18 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 
-from rag_pipeline.defs.jobs import COLLECTION_TAG, INDEX_JOB, REINDEX_JOB, RELEASE_JOB
+from rag_pipeline.defs.jobs import COLLECTION_TAG, INDEX_JOB, REINDEX_JOB, RELEASE_JOB, range_tags
+from rag_pipeline.defs.release_assets import CANDIDATE
 from rag_pipeline.defs.sensors import back_off, is_busy
 from rag_pipeline.errors import RagPipelineError
+from rag_pipeline.indexing.bucket_ranges import bucket_ranges
 from rag_pipeline.indexing.collections import Collections
 from rag_pipeline.indexing.identity import spec_fingerprint
 from rag_pipeline.operations.reindex import is_reindex_paused
@@ -30,6 +32,8 @@ class _Look:
     """Fingerprint of the spec that the settings ask for."""
     is_paused: bool
     mode: str
+    ranges: list[list[str]]
+    """Buckets of the candidate that are not built, as runs share them; none where one run builds all."""
 
 
 def make_release_sensors(project: Project, jobs: Mapping[str, Any]) -> list[dg.SensorDefinition]:
@@ -53,8 +57,10 @@ def _index_spec_changes(project: Project, jobs: Mapping[str, Any]) -> dg.SensorD
         reason = _no_reindex(now.chosen, is_paused=now.is_paused)
         if reason is not None:
             return dg.SkipReason(reason)
-        job = REINDEX_JOB if now.chosen.candidate is not None else INDEX_JOB
-        return _request(context, project, job=job, asked=now.asked, reason="; ".join(now.chosen.change.describe()))
+        reason = "; ".join(now.chosen.change.describe())
+        if now.chosen.candidate is None:
+            return _request(context, project, job=INDEX_JOB, asked=now.asked, reason=reason)
+        return _request(context, project, job=REINDEX_JOB, asked=now.asked, reason=reason, ranges=now.ranges)
 
     return index_spec_changes
 
@@ -85,7 +91,17 @@ def _release_candidate(project: Project, jobs: Mapping[str, Any]) -> dg.SensorDe
 def _look(project: Project) -> _Look:
     """The index and its settings as they are now: a code server lives longer than a settings file stays the same."""
     with closing(project.reloaded()) as now:
-        return _Look(now.collections(), spec_fingerprint(now.spec), is_reindex_paused(now), now.settings.release.mode)
+        chosen = now.collections()
+        asked, mode = spec_fingerprint(now.spec), now.settings.release.mode
+        return _Look(chosen, asked, is_reindex_paused(now), mode, _ranges(now, chosen))
+
+
+def _ranges(project: Project, chosen: Collections) -> list[list[str]]:
+    per_run = project.settings.buckets_per_run
+    if chosen.candidate is None or per_run is None:
+        return []
+    stale = project.parts(chosen.candidate, project.spec).build().stale_buckets(project.buckets)
+    return bucket_ranges(project.buckets, per_run=per_run, wanted=stale)
 
 
 def _no_reindex(chosen: Collections, *, is_paused: bool) -> str | None:
@@ -118,17 +134,36 @@ def _no_release(chosen: Collections, *, mode: str) -> str | None:
 
 
 def _request(
-    context: dg.SensorEvaluationContext, project: Project, *, job: str, asked: str, reason: str
+    context: dg.SensorEvaluationContext,
+    project: Project,
+    *,
+    job: str,
+    asked: str,
+    reason: str,
+    ranges: Sequence[list[str]] = (),
 ) -> dg.SensorResult | dg.SkipReason:
-    """A run of the job, unless one is on its way or the same wish started one not long ago and it evidently failed."""
+    """A run of the job, unless one is on its way or the same wish started one not long ago and it evidently failed.
+
+    With ranges: a run for each, of the candidate alone. ``release_candidate`` follows when the last of them is done.
+    """
     alias = project.settings.alias
     if is_busy(context.instance, job, _tag(alias, job)):
         return dg.SkipReason(f"a run of {job} is queued or running")
     memory, wait_s = back_off(json.loads(context.cursor or "{}"), asked=[job, asked], now_s=time.time())
     if wait_s:
         return dg.SkipReason(f"the last run of {job} did not help; trying again {wait_s} s after it")
-    request = dg.RunRequest(job_name=job, tags={"rag_pipeline/reason": reason[:250], COLLECTION_TAG: _tag(alias, job)})
-    return dg.SensorResult(run_requests=[request], cursor=json.dumps(memory))
+    tags = {"rag_pipeline/reason": reason[:250], COLLECTION_TAG: _tag(alias, job)}
+    requests = [_of_range(job, tags, names) for names in ranges] or [dg.RunRequest(job_name=job, tags=tags)]
+    return dg.SensorResult(run_requests=requests, cursor=json.dumps(memory))
+
+
+def _of_range(job: str, tags: Mapping[str, str], buckets: list[str]) -> dg.RunRequest:
+    """A run of these buckets. Its tag is its own, so that the queue lets it run beside the others, and not beside itself."""
+    own = {COLLECTION_TAG: f"{tags[COLLECTION_TAG]}:{buckets[0]}..{buckets[-1]}"}
+    selection = [dg.AssetKey(CANDIDATE)]
+    return dg.RunRequest(
+        job_name=job, tags={**tags, **own, **range_tags(buckets)}, asset_selection=selection, asset_check_keys=[]
+    )
 
 
 def _tag(alias: str, job: str) -> str:

@@ -74,9 +74,9 @@ def back_off(memory: dict[str, Any], *, asked: list[Any], now_s: float) -> tuple
 
 
 def is_busy(instance: dg.DagsterInstance, job: str, tag: str) -> bool:
-    """Whether a run of the job is queued or running for this index."""
-    filters = dg.RunsFilter(job_name=job, statuses=BUSY, tags={COLLECTION_TAG: tag})
-    return bool(instance.get_runs(filters, limit=1))
+    """Whether a run of the job is queued or running for this index, or for some of its buckets."""
+    runs = instance.get_runs(dg.RunsFilter(job_name=job, statuses=BUSY))
+    return any(f"{run.tags.get(COLLECTION_TAG)}:".startswith(f"{tag}:") for run in runs)
 
 
 def _failed_runs(project: Project) -> dg.SensorDefinition:

@@ -121,7 +121,7 @@ class Build:
         return find_fragmented(self._ledger, self._collection)
 
     def _note_fragmented(self, bucket: str) -> None:
-        self._ledger.set_meta(self._compact_key, json.dumps(sorted({*self._fragmented(), bucket})))
+        self._ledger.add_to_meta(self._compact_key, bucket)
 
     def _remember(self, work: BucketWork) -> None:
         """The ledger comes last: what it says was read back from the store."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from rag_pipeline.collection_parts import CollectionParts
 from rag_pipeline.errors import ModelChangedError
 from rag_pipeline.indexing.build import STAGES, BuildReport
-from rag_pipeline.indexing.collections import open_collection, settle
+from rag_pipeline.indexing.collections import Collections, open_collection, settle
 from rag_pipeline.ports import Progress
 from rag_pipeline.project import LOOKED_KEY, Project
 from rag_pipeline.schema import CollectionRecord, IndexSpec
@@ -22,6 +22,40 @@ class FollowReport:
     retired: dict[str, BuildReport] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     """Collections that cannot take new texts, and why."""
+
+
+def bring_buckets_in_step(
+    project: Project, buckets: Sequence[str], *, stages: Collection[str], compare_all: bool, progress: Progress
+) -> FollowReport:
+    """What ``bring_in_step`` did, under the locks that it takes: those of the buckets, where others write the rest meanwhile."""
+    if project.works_beside_others(buckets):
+        return _bring_part_in_step(project, buckets, stages=stages, progress=progress)
+    with project.writer_lock():
+        return bring_in_step(project, buckets, stages=stages, compare_all=compare_all, progress=progress)
+
+
+def _bring_part_in_step(project: Project, buckets: Sequence[str], *, stages: Collection[str], progress: Progress) -> FollowReport:
+    """Compaction, retired collections and the alias are left to the next run of the whole index."""
+    while True:
+        if not _is_open(project, project.collections()):
+            with project.writer_lock():
+                settle(project.ledger, project.store, alias=project.settings.alias)
+                chosen = project.collections()
+                open_collection(project.ledger, project.store, chosen.target, chosen.target_spec)
+        with project.bucket_locks(buckets):
+            chosen = project.collections()
+            if not _is_open(project, chosen):  # a switch or a lost store came in between
+                continue
+            build = project.parts(chosen.target, chosen.target_spec).build()
+            report = build.run(buckets, stages=stages, only_stale=False, progress=progress)
+            project.remember_rate(report, chosen.target_spec)
+            return FollowReport(chosen.target, chosen.target_spec, report)
+
+
+def _is_open(project: Project, chosen: Collections) -> bool:
+    """Whether the collection that an index run fills stands, in ledger and store."""
+    is_known = chosen.target in project.ledger.collections(project.settings.alias)
+    return is_known and project.store.describe(chosen.target.name) is not None
 
 
 def bring_in_step(

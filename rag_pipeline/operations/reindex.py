@@ -2,6 +2,9 @@
 
 A slice holds the writer lock for about ``release.follow_interval_s``; between two slices other writers get their turn. Every
 batch of vectors is kept, so a run that is paused, cancelled or killed costs at most the batch in flight.
+
+A run of some buckets, over servers, holds the locks of those alone, so that runs on other machines work beside it. It leaves the
+sources to the index job, and whoever finds every bucket built notes the candidate as caught up.
 """
 
 import time
@@ -10,7 +13,8 @@ from dataclasses import dataclass, field, replace
 
 from rag_pipeline.errors import ReleaseBlockedError
 from rag_pipeline.indexing.build import BuildReport, merge_reports
-from rag_pipeline.indexing.collections import Collections, forget_refusal, settle, start_candidate
+from rag_pipeline.indexing.collections import UNDER_WAY, Collections, forget_refusal, settle, start_candidate
+from rag_pipeline.indexing.identity import spec_values
 from rag_pipeline.operations.follow import follow_sources
 from rag_pipeline.operations.gate import check_question_files
 from rag_pipeline.operations.plan import estimate_space, space_problem
@@ -124,6 +128,9 @@ def _is_done(project: Project, buckets: Sequence[str], outcome: ReindexReport) -
 
 
 def _work_one_slice(project: Project, buckets: Sequence[str], outcome: ReindexReport, progress: Progress) -> None:
+    if project.works_beside_others(buckets):
+        _work_beside_others(project, buckets, outcome, progress)
+        return
     stop = _Deadline(project)
     with project.writer_lock():
         settle(project.ledger, project.store, alias=project.settings.alias)
@@ -142,6 +149,54 @@ def _work_one_slice(project: Project, buckets: Sequence[str], outcome: ReindexRe
             outcome.candidate = _note_caught_up(project, outcome.candidate)
             parts.build().compact(project.buckets)
         project.remember_rate(report, project.spec)
+
+
+def _work_beside_others(project: Project, buckets: Sequence[str], outcome: ReindexReport, progress: Progress) -> None:
+    if _started(project) is None and not _start(project):
+        outcome.is_taken = True
+        return
+    stop = _Deadline(project)
+    with project.bucket_locks(buckets):
+        candidate = _started(project)
+        if candidate is None:  # the settings or the alias changed in between: the next slice looks again
+            return
+        outcome.candidate = candidate
+        report = project.parts(candidate, project.spec).build().run(buckets, progress=progress, should_stop=stop)
+        outcome.build = merge_reports(outcome.build, report)
+        outcome.slices += 1
+        outcome.is_paused = stop.is_paused
+        project.remember_rate(report, project.spec)
+    _complete(project, candidate)
+
+
+def _started(project: Project) -> CollectionRecord | None:
+    """The candidate, if it stands and was begun under this spec: nothing is left to do before its buckets."""
+    record = project.collections().candidate
+    if record is None or record.state not in UNDER_WAY or dict(record.spec) != spec_values(project.spec):
+        return None
+    is_known = record in project.ledger.collections(record.alias)
+    return record if is_known and project.store.describe(record.name) is not None else None
+
+
+def _start(project: Project) -> bool:
+    """False when the settings ask for no candidate any more."""
+    with project.writer_lock():
+        settle(project.ledger, project.store, alias=project.settings.alias)
+        candidate = project.collections().candidate
+        if candidate is not None:
+            start_candidate(project.ledger, project.store, candidate, project.spec)
+        return candidate is not None
+
+
+def _complete(project: Project, candidate: CollectionRecord) -> None:
+    """Notes that the last bucket is built, if it is."""
+    build = project.parts(candidate, project.spec).build()
+    if build.stale_buckets(project.buckets):
+        return
+    with project.writer_lock():
+        if _started(project) == candidate and not build.stale_buckets(project.buckets):
+            _note_caught_up(project, candidate)
+            build.compact(project.buckets)
 
 
 def _follow(project: Project, outcome: ReindexReport, progress: Progress) -> None:

@@ -32,6 +32,9 @@ def validate(project: Project, *, progress: Progress) -> GateReport | None:
 
     A refusal is remembered; the live collection stays.
     """
+    candidate = project.collections().candidate
+    if candidate is None or _unbuilt(project, candidate):
+        return None  # without the lock: runs of other buckets may be at work
     with project.writer_lock():
         chosen = project.collections()
         if chosen.candidate is None or _unbuilt(project, chosen.candidate):

@@ -189,6 +189,12 @@ class Settings(Section):
     buckets: int = Field(
         default=16, ge=1, le=4096, description="Dagster partitions. Fixed at the first index; 256 for a large corpus."
     )
+    buckets_per_run: int | None = Field(
+        default=None,
+        ge=1,
+        description="Buckets of one run in a backfill and a reindex; default: all in one. Several runs share the work of several "
+        "machines, which takes a Qdrant server and a ledger in PostgreSQL (docs/how-to/several-machines.md).",
+    )
     delete_brake: DeleteBrakeSettings = Field(default=DeleteBrakeSettings(), description="Guard against mass deletion.")
     quarantine: QuarantineSettings = Field(default=QuarantineSettings(), description="Tolerance for unreadable documents.")
     retrieval: RetrievalSettings = Field(default=RetrievalSettings(), description="How questions are answered.")

@@ -160,3 +160,12 @@ def test_too_many_quarantined_documents_fail_the_run(tmp_path: Path, instance: d
     check = next(e for e in result.get_asset_check_evaluations() if e.check_name == "quarantine_share")
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
     project.close()
+
+
+def test_the_job_is_one_run_of_all_buckets_where_backfills_are_several(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    fill(tmp_path / "docs", {f"topic{i}.md": article(f"topic{i}") for i in range(6)})
+    project = open_project(write_settings(tmp_path, buckets_per_run=1), parser=FakeParser())
+    result = run(project, instance)
+    assert result.success, [event.message for event in result.all_events if "FAIL" in event.event_type_value]
+    assert len(uris(dump(project).values())) == 6
+    project.close()

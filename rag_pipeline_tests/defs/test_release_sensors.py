@@ -233,3 +233,56 @@ def test_a_validated_candidate_waits_for_approval_and_is_judged_first(server: Se
     server.settings(**WANTED)
     server.cursors.clear()
     assert server.tick(CANDIDATE)[0] == ["release"]
+
+
+# --- in ranges ---
+
+RANGES: dict[str, Any] = {**WANTED, "buckets_per_run": 2}
+
+
+def ranges(server: Server) -> list[tuple[str, str]]:
+    """First and last bucket of each run that the last tick asked for."""
+    ends = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+    return [(request.tags[ends[0]], request.tags[ends[1]]) for request in server.requests]
+
+
+def test_a_candidate_is_asked_for_in_ranges_each_a_run_of_the_candidate_alone(server: Server) -> None:
+    server.settings(**RANGES)
+    assert server.tick(CHANGES)[0] == ["reindex", "reindex"]
+    assert ranges(server) == [("00", "01"), ("02", "03")]
+    assert [request.tags[COLLECTION_TAG] for request in server.requests] == ["docs:candidate:00..01", "docs:candidate:02..03"]
+    assert all(request.asset_selection == [dg.AssetKey("candidate_collection")] for request in server.requests)
+    assert all(request.asset_check_keys == [] for request in server.requests)
+
+
+def test_while_one_range_runs_none_is_asked_for(server: Server) -> None:
+    server.settings(**RANGES)
+    server.tick(CHANGES)
+    server.start("reindex", dg.DagsterRunStatus.STARTED)
+    assert server.tick(CHANGES) == ([], "a run of reindex is queued or running")
+    assert server.tick(CANDIDATE)[0] == []
+
+
+def test_only_ranges_that_are_not_built_are_asked_for_again(server: Server) -> None:
+    server.settings(**RANGES)
+    build(server, buckets=["00", "01"]).close()
+    assert server.tick(CHANGES)[0] == ["reindex"]
+    assert ranges(server) == [("02", "03")]
+
+
+def test_when_the_last_range_is_built_the_release_follows(server: Server) -> None:
+    server.settings(**RANGES)
+    for buckets in (["00", "01"], ["02", "03"]):
+        build(server, buckets=buckets).close()
+    assert server.tick(CHANGES)[0] == []
+    assert server.tick(CANDIDATE)[0] == ["release"]
+
+
+@pytest.mark.parametrize("per_run", [None, 2])
+def test_a_backfill_takes_so_many_buckets_a_run(tmp_path: Path, per_run: int | None) -> None:
+    definitions = make_definitions(Index(tmp_path, buckets_per_run=per_run).project)
+    graph = definitions.resolve_asset_graph()
+    for name in ("documents", "collection", "candidate_collection"):
+        policy = graph.get(dg.AssetKey(name)).backfill_policy
+        assert policy is not None
+        assert policy.max_partitions_per_run == per_run

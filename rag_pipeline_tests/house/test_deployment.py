@@ -107,3 +107,56 @@ def test_workspaces_name_one_code_location(path: str) -> None:
     (location,) = read(path)["load_from"]
     (target,) = location.values()
     assert target["location_name"] == "rag_pipeline"
+
+
+def test_the_ray_variant_differs_in_storage_launcher_and_limits_alone() -> None:
+    variant, packaged = read("deploy/dagster.ray.yaml"), read("rag_pipeline/dagster.yaml")
+    added = {name: variant.pop(name) for name in ("storage", "run_launcher", "compute_logs")}
+    assert added["storage"] == read("deploy/dagster.postgres.yaml")["storage"]
+    assert variant["concurrency"]["runs"].pop("max_concurrent_runs") > packaged["concurrency"]["runs"].pop("max_concurrent_runs")
+    assert variant["run_monitoring"].pop("start_timeout_seconds") > packaged["run_monitoring"].pop("start_timeout_seconds")
+    assert variant == packaged
+
+
+def test_ray_is_told_no_secret() -> None:
+    names = read("deploy/dagster.ray.yaml")["run_launcher"]["config"]["ray"]["env_vars"]
+    assert not [name for name in names if "=" in name or re.search("KEY|PASSWORD|SECRET|LEDGER_URL", name)]
+
+
+def test_the_settings_of_a_cluster_load_and_share_out_their_buckets() -> None:
+    environment = {"RAG__LEDGER_URL": "postgresql+psycopg2://rag@postgres/rag_pipeline", "QDRANT_API_KEY": "key"}
+    settings = load_settings(ROOT / "deploy" / "rag_pipeline.cluster.yaml", environment)
+    assert isinstance(settings.store, ServerStoreSettings)
+    assert settings.buckets_per_run is not None
+    assert settings.buckets % settings.buckets_per_run == 0
+
+
+def test_runs_on_kubernetes_are_queued_watched_and_tried_again_as_elsewhere() -> None:
+    daemon, packaged = read("deploy/kubernetes.values.yaml")["dagsterDaemon"], read("rag_pipeline/dagster.yaml")
+    limits = daemon["runCoordinator"]["config"]["queuedRunCoordinator"]["tagConcurrencyLimits"]
+    assert limits == packaged["concurrency"]["runs"]["tag_concurrency_limits"]
+    assert daemon["runMonitoring"]["maxRuntimeSeconds"] == packaged["run_monitoring"]["max_runtime_seconds"]
+    assert daemon["runRetries"]["maxRetries"] == packaged["run_retries"]["max_retries"]
+
+
+@pytest.mark.deep
+def test_the_launcher_of_kubernetes_takes_its_settings() -> None:
+    from dagster._config import process_config, resolve_to_config_type
+    from dagster_k8s import K8sRunLauncher
+
+    values = read("deploy/kubernetes.values.yaml")["runLauncher"]["config"]["k8sRunLauncher"]
+    known = {
+        "load_incluster_config": values["loadInclusterConfig"],
+        "resources": values["resources"],
+        "run_k8s_config": {
+            "job_spec_config": {"ttl_seconds_after_finished": values["runK8sConfig"]["jobSpecConfig"]["ttlSecondsAfterFinished"]},
+            "pod_spec_config": {
+                "termination_grace_period_seconds": values["runK8sConfig"]["podSpecConfig"]["terminationGracePeriodSeconds"]
+            },
+        },
+        "service_account_name": "dagster",
+        "instance_config_map": "dagster-instance",
+        "dagster_home": "/opt/dagster",
+    }
+    result = process_config(resolve_to_config_type(K8sRunLauncher.config_type()), known)
+    assert result.success, result.errors
