@@ -103,7 +103,10 @@ class SqlLedger:
             query = query.where(tables.documents.c.bucket == bucket)
         with self._database.reading() as connection:
             rows = connection.execute(query).fetchall()
-        return {row[0]: DocumentRecord(*row[:5], FileStat(row[5], row[6], row[7]), row[8], row[9], row[10]) for row in rows}
+        return {
+            document: DocumentRecord(document, source, path, uri, bucket, FileStat(*stat), content_hash, is_racy, generation)
+            for document, source, path, uri, bucket, *stat, content_hash, is_racy, generation in rows
+        }
 
     def contents(self) -> Sequence[tuple[str, str, str, str]]:
         """Plain columns, as making whole records takes most of the time of reading them."""
