@@ -127,10 +127,14 @@ def run(work: Callable[[], int], request: Request, started: float) -> None:
 
 def read_html(file: Path) -> str:
     """The text of a page, by BeautifulSoup."""
+    return text_of(file.read_text(encoding="utf-8", errors="replace"), file.name)
+
+
+def text_of(content: str, name: str) -> str:
+    """The text of a page's markup, of anything else itself."""
     from bs4 import BeautifulSoup
 
-    text = file.read_text(encoding="utf-8", errors="replace")
-    return BeautifulSoup(text, "lxml").get_text() if file.suffix == ".html" else text
+    return BeautifulSoup(content, "lxml").get_text() if name.endswith(".html") else content
 
 
 def stable_id(*parts: str) -> str:

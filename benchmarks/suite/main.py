@@ -5,6 +5,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.suite import catalogue, report
@@ -43,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _bench(options: argparse.Namespace, folder: Path) -> Bench:
     peers = Peers(options.peer_python, tuple(name for name in PEERS if name not in options.without))
-    return Bench(SIZES[options.size], options.repetitions, peers, folder, seed=options.seed, corpus=options.corpus)
+    chosen = {name: getattr(options, name) for name in ("pages", "files", "parsed") if getattr(options, name) is not None}
+    return Bench(replace(SIZES[options.size], **chosen), options.repetitions, peers, folder, seed=options.seed, corpus=options.corpus)
 
 
 def _run(key: str, bench: Bench) -> list[ScenarioResult]:
@@ -63,6 +65,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("scenarios", nargs="*", type=str.lower, metavar="SCENARIO", help=f"of {', '.join(catalogue.SCENARIOS)}")
     parser.add_argument("--size", choices=SIZES, default="quick", help="quick fits two cores in twenty minutes")
+    parser.add_argument("--pages", type=int, help="HTML pages of a first index, in place of the size's")
+    parser.add_argument("--files", type=int, help="small files of a run without changes, in place of the size's")
+    parser.add_argument("--parsed", type=int, help="pages and PDFs that are only parsed, in place of the size's")
     parser.add_argument("--repetitions", type=int, default=5, help="rounds; fewer where the time of a size is used up")
     parser.add_argument("--seed", type=int, default=1, help="of made documents and of what is edited")
     parser.add_argument("--corpus", type=Path, default=PYTHON_PAGES, help="folder of HTML pages")

@@ -108,4 +108,5 @@ def save(file: Path, results: Mapping[str, ScenarioResult]) -> None:
 
 def scenario_order(key: str) -> tuple[int, str]:
     """S2 before S10, those without a number last."""
-    return (int(key[1:]), key) if key[1:].isdigit() else (99, key)
+    number = key[1:].partition("-")[0]
+    return (int(number) if number.isdigit() else 99, key)

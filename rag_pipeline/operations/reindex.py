@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from rag_pipeline.errors import ReleaseBlockedError
 from rag_pipeline.indexing.build import BuildReport, merge_reports
 from rag_pipeline.indexing.collections import Collections, forget_refusal, settle, start_candidate
+from rag_pipeline.indexing.cost import Space
 from rag_pipeline.operations.follow import follow_sources
-from rag_pipeline.operations.plan import Space, estimate_space
+from rag_pipeline.operations.plan import estimate_space
 from rag_pipeline.operations.progress import SILENT, SlicedProgress
 from rag_pipeline.ports import Progress
 from rag_pipeline.project import Project
