@@ -89,7 +89,7 @@ def compare(data: bytes, name: str, partition: Callable[..., list[Any]], counts:
     stock = partition(file=io.BytesIO(data), languages=["eng"])
     counts.seconds_stock += time.perf_counter() - started
     text = data.decode("utf-8", "replace")
-    content = select_content(read_tree(text), text)
+    content, _ = select_content(read_tree(text), text)
     pruned = partition(text=etree.tostring(content, encoding="unicode", method="html"), languages=["eng"])
     counts.pages += 1
     count_words(stock, pruned, ours, counts)

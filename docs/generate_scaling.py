@@ -45,7 +45,8 @@ def tables_part() -> str:
 
 def _assumptions() -> str:
     return (
-        f"Assumed: {TOKENS_A_CHUNK} tokens to a chunk; a store node with {NODE_CORES} cores and {MACHINES.store_node_memory_gib:g} GiB at "
+        f"Assumed: {TOKENS_A_CHUNK} tokens to a chunk; a store node with {NODE_CORES} cores and "
+        f"{MACHINES.store_node_memory_gib:g} GiB at "
         f"{MACHINES.store_node_eur_per_h:.2f} €/h; a disk at {MACHINES.disk_eur_per_gib_month:.2f} € a GiB and month; "
         f"two CPU cores at {CASES[0].eur_per_h:.2f} €/h; an H100 at {CASES[-1].eur_per_h:.2f} €/h; {GRACE_H:g} hours of grace."
     )
@@ -58,13 +59,31 @@ def _space_table() -> str:
             space, work = space_of(size, dimension), Work(0, size, dimension)
             nodes = bill_of(work, Rates(), MACHINES, grace_h=0).store_nodes
             rows.append(
-                [f"{size:,}", str(dimension), f"{space.memory_bytes / 2**30:,.0f}", f"{space.disk_bytes / 2**30:,.0f}", str(nodes)]
+                [
+                    f"{size:,}",
+                    str(dimension),
+                    f"{space.memory_bytes / 2**30:,.0f}",
+                    f"{space.disk_bytes / 2**30:,.0f}",
+                    str(nodes),
+                ]
             )
     return _markdown(rows)
 
 
 def _switch_table() -> str:
-    rows = [["model and device", "tokens/s each", "chunks", "devices", "encode, h", "upsert, h", "graph, h", "in all, h", "€ a switch"]]
+    rows = [
+        [
+            "model and device",
+            "tokens/s each",
+            "chunks",
+            "devices",
+            "encode, h",
+            "upsert, h",
+            "graph, h",
+            "in all, h",
+            "€ a switch",
+        ]
+    ]
     for case in CASES:
         for size, encoders in zip(SIZES, case.encoders, strict=True):
             rows.append(_switch_row(case, size, encoders))
@@ -76,7 +95,9 @@ def _switch_row(case: Case, size: int, encoders: int) -> list[str]:
     nodes = bill_of(work, Rates(), MACHINES, grace_h=0).store_nodes
     cores = nodes * NODE_CORES
     rates = Rates(case.tokens_per_s, encoders, upsert_points_per_s=cores * UPSERT_A_CORE, store_cores=cores)
-    machines = Machines(case.eur_per_h, MACHINES.store_node_eur_per_h, MACHINES.store_node_memory_gib, MACHINES.disk_eur_per_gib_month)
+    machines = Machines(
+        case.eur_per_h, MACHINES.store_node_eur_per_h, MACHINES.store_node_memory_gib, MACHINES.disk_eur_per_gib_month
+    )
     duration, bill = duration_of(work, rates), bill_of(work, rates, machines, grace_h=GRACE_H)
     hours = (duration.embed_s, duration.upsert_s, duration.graph_s, duration.total_s)
     return [

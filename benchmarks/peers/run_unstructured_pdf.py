@@ -15,7 +15,7 @@ def main() -> None:
     for file in files:
         try:
             texts += _texts(file)
-        except Exception as error:  # whatever a document does to it
+        except Exception as error:  # noqa: BLE001 - whatever a document does to it
             print(f"{file}: {error}", file=sys.stderr)
             failed += 1
     seconds, cpu_s = time.perf_counter() - started, time.process_time() - cpu

@@ -1,4 +1,4 @@
-"""The scenarios by key. Each module has ``run(bench)``, which answers with one or more results; none is imported before it runs."""
+"""The scenarios by key. Each module has ``run(bench)``, which answers with its results; none is imported before it runs."""
 
 from collections.abc import Callable
 from importlib import import_module

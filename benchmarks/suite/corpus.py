@@ -10,10 +10,42 @@ from benchmarks.suite.rounds import ContestantFailedError
 
 PYTHON_PAGES = Path("/usr/share/doc/python3.11/html")
 """Debian's package python3.11-doc: 530 pages."""
-WORDS = (
-    "index vector bucket ledger source chunk model query point alias document schema digest store batch window prompt "
-    "token record shard replica segment page table column row value key cache queue worker lock scan stage"
-).split()
+WORDS = [
+    "index",
+    "vector",
+    "bucket",
+    "ledger",
+    "source",
+    "chunk",
+    "model",
+    "query",
+    "point",
+    "alias",
+    "document",
+    "schema",
+    "digest",
+    "store",
+    "batch",
+    "window",
+    "prompt",
+    "token",
+    "record",
+    "shard",
+    "replica",
+    "segment",
+    "page",
+    "table",
+    "column",
+    "row",
+    "value",
+    "key",
+    "cache",
+    "queue",
+    "worker",
+    "lock",
+    "scan",
+    "stage",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
     python benchmarks/suite/engines.py ENGINE < request
 
-The request is JSON: ``texts``, ``model`` (a folder), ``window``, ``batch``, and ``vectors``, a file to write them to. The answer is
-JSON: ``seconds`` of encoding, the load and one warm batch left out.
+The request is JSON: ``texts``, ``model`` (a folder), ``window``, ``batch``, and ``vectors``, a file to write them to. The answer
+is JSON: ``seconds`` of encoding, the load and one warm batch left out.
 """
 
 import json

@@ -4,6 +4,7 @@ import argparse
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -45,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _bench(options: argparse.Namespace, folder: Path) -> Bench:
     peers = Peers(options.peer_python, tuple(name for name in PEERS if name not in options.without))
     chosen = {name: getattr(options, name) for name in ("pages", "files", "parsed") if getattr(options, name) is not None}
-    return Bench(replace(SIZES[options.size], **chosen), options.repetitions, peers, folder, seed=options.seed, corpus=options.corpus)
+    return Bench(
+        replace(SIZES[options.size], **chosen), options.repetitions, peers, folder, seed=options.seed, corpus=options.corpus
+    )
 
 
 def _run(key: str, bench: Bench) -> list[ScenarioResult]:
@@ -55,6 +58,9 @@ def _run(key: str, bench: Bench) -> list[ScenarioResult]:
         found = catalogue.load(key)(bench)
     except ContestantFailedError as error:
         found = [ScenarioResult(key, catalogue.SCENARIOS[key], bench.describe(), failure=str(error))]
+    except Exception as error:  # noqa: BLE001 - one broken scenario must not cost the results of the others
+        traceback.print_exc()
+        found = [ScenarioResult(key, catalogue.SCENARIOS[key], bench.describe(), failure=f"{type(error).__name__}: {error}")]
     for result in found:
         result.machine, result.seconds = machine, round(time.perf_counter() - started, 1)
     say(f"{key}: {time.perf_counter() - started:.0f} s")

@@ -84,9 +84,10 @@ def page_part(results: Mapping[str, ScenarioResult], images: Mapping[str, str]) 
 
 
 INTRODUCTION = """\
-Seconds are medians with the least and the most. *times ours* is a system's time over the pipeline's in the same run, with the range
-that the repetitions allow. **noisy**: slowest and fastest differ by more than 15 % of the median; **few**: fewer than five repetitions.
-Neither may be quoted. Below each table stand the machine and the settings; the raw values are in `benchmarks/results.json`."""
+Seconds are medians with the least and the most. *times ours* is a system's time over the pipeline's in the same run, with the
+range that the repetitions allow. **noisy**: slowest and fastest differ by more than 15 % of the median; **few**: fewer than five
+repetitions. Neither may be quoted. Below each table stand the machine and the settings; the raw values are in
+`benchmarks/results.json`."""
 
 
 def _section(result: ScenarioResult, image: str | None) -> str:
@@ -110,7 +111,8 @@ def _conditions(result: ScenarioResult) -> str:
     if not machine:
         return _facts(result.settings)
     return (
-        f"{machine['date']}, {machine['device']}, {machine['cores']} cores, load {machine['load']} at the start; {machine['system']}; "
+        f"{machine['date']}, {machine['device']}, {machine['cores']} cores, load {machine['load']} at the start; "
+        f"{machine['system']}; "
         f"{_facts(machine['versions'])}; {_facts(result.settings)}"
     )
 

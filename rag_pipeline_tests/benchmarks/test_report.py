@@ -19,7 +19,14 @@ def result(key: str = "s1") -> ScenarioResult:
         Row("Peer", "tuned", [3.0, 9.0], [1.0, 1.0]),
         Row("Other", "documented", failure="not installed"),
     ]
-    machine = {"date": "2026-11-27", "device": "a processor", "cores": 2, "load": 0.1, "system": "Linux", "versions": {"torch": "2"}}
+    machine = {
+        "date": "2026-11-27",
+        "device": "a processor",
+        "cores": 2,
+        "load": 0.1,
+        "system": "Linux",
+        "versions": {"torch": "2"},
+    }
     return ScenarioResult(key, "First index", {"pages": 12}, rows, {"chunks": 1234}, ["a note"], machine=machine)
 
 

@@ -88,10 +88,8 @@ def main() -> None:
 def _with_dagster(project: Any, command: str) -> int:
     from rag_pipeline.cli.dagster_run import run_index, run_job
 
-    if command == "index":
-        done = run_index(project, approve_deletes=False, compare_all=False)
-    else:
-        done = run_job(project, "reindex", {})
+    is_index = command == "index"
+    done = run_index(project, approve_deletes=False, compare_all=False) if is_index else run_job(project, "reindex", {})
     if done.cause is not None:
         sys.exit(done.cause)
     return int(project.store.count(project.target.name))

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.html_agreement import Counts, compare as compare_reading, stock_partitioner, words
+from benchmarks.html_agreement import Counts, stock_partitioner, words
+from benchmarks.html_agreement import compare as compare_reading
 from benchmarks.suite.bench import Bench
 from benchmarks.suite.corpus import find_pages
 from benchmarks.suite.results import OURS, Row, ScenarioResult
