@@ -1,4 +1,4 @@
-"""S6: parsing alone, one process: HTML and plain text against stock unstructured, PDF against pdfminer.six, on which its ``fast`` strategy rests."""
+"""S6: parsing alone, one process: HTML and plain text against stock unstructured, PDF against pdfminer.six under its ``fast``."""
 
 import io
 import os
