@@ -2,8 +2,8 @@
 
 Every peer reads each page with its own reader, or the one its documentation shows, and then takes the given pieces: the same
 chunks for all. All store into qdrant-client's local mode, in a folder. ``documented`` leaves arithmetic and batches as the peer
-has them; ``tuned`` is the larger batches below, and bfloat16 where it is fast. The window is 512 tokens in both: with the 256 that the model ships,
-every peer would drop the rest of a chunk without a word.
+has them; ``tuned`` is the larger batches below, and bfloat16 where it is fast. The window is 512 tokens in both: with the 256
+that the model ships, every peer would drop the rest of a chunk without a word.
 """
 
 import hashlib
