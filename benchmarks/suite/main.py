@@ -1,6 +1,7 @@
 """The command: runs scenarios one after the other, keeps each result as it comes, prints tables, writes the page."""
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -19,12 +20,14 @@ from benchmarks.suite.results import ScenarioResult, load, save
 from benchmarks.suite.rounds import ContestantFailedError, say
 
 RESULTS = ROOT / "benchmarks" / "results.json"
+STOPPED = 143
 PAGE = ROOT / "docs" / "performance.md"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 1 when a scenario that was asked for did not run."""
     options = _options(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(STOPPED))
     if options.report_only:
         report.write_page(options.page, load(options.out))
         return 0

@@ -52,7 +52,11 @@ def run(
             command, cwd=folder, env={**os.environ, **(environment or {})}, stdin=given, stdout=output, stderr=errors,
             start_new_session=True,
         )  # fmt: skip
-        code, peak_kib, cpu_s = _wait(process.pid, started + (kill_after_s or LIMIT_S))
+        try:
+            code, peak_kib, cpu_s = _wait(process.pid, started + (kill_after_s or LIMIT_S))
+        except BaseException:  # who stops the suite stops what it started
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
         wall_s = time.perf_counter() - started
         process.returncode = code
         output.seek(0)

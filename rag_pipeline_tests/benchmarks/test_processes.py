@@ -1,6 +1,8 @@
 """Processes that are timed, fail, and are killed."""
 
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -32,3 +34,19 @@ def test_a_process_is_killed_with_its_children(tmp_path: Path) -> None:
     done = run([sys.executable, "-c", code], folder=tmp_path, kill_after_s=0.5)
     assert done.code == -9
     assert done.wall_s < 30
+
+
+def test_who_is_stopped_leaves_no_process(tmp_path: Path) -> None:
+    script = (
+        "import signal, sys; from pathlib import Path; from benchmarks.suite.processes import run\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))\n"
+        "run([sys.executable, '-c', 'import os, time; open(\"child\", \"w\").write(str(os.getpid())); time.sleep(60)'],"
+        f" folder=Path({str(tmp_path)!r}))"
+    )
+    suite = subprocess.Popen([sys.executable, "-c", script], cwd=Path(__file__).parents[2])
+    while not (tmp_path / "child").exists() or not (tmp_path / "child").read_text():
+        time.sleep(0.05)
+    suite.terminate()
+    assert suite.wait(30) == 1
+    child = Path("/proc") / (tmp_path / "child").read_text()
+    assert not child.exists() or "Z" in (child / "stat").read_text().split()[2]
