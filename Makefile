@@ -11,7 +11,7 @@ export DO_NOT_TRACK := 1
 SCRATCH := $(shell [ -w /dev/shm ] && echo /dev/shm || echo /tmp)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-deep test-models histories fuzz lint audit sbom format dev docs bench clean
+.PHONY: help install demo test test-deep test-models histories fuzz lint audit sbom format dev docs bench bench-peers clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,6 +55,7 @@ lint: install  ## style, types, arrows between rooms, generated pages
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate_settings.py --check
+	$(BIN)/python docs/generate_scaling.py --check
 
 audit: install  ## version floors, known vulnerabilities, weights that can run code
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt pip-audit
@@ -69,8 +70,17 @@ format: install  ## put the code in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: install  ## regenerate docs/settings.md and rag_pipeline/settings.schema.json
+docs: install  ## regenerate docs/settings.md, rag_pipeline/settings.schema.json and the tables of docs/scaling.md
 	$(BIN)/python docs/generate_settings.py
+	$(BIN)/python docs/generate_scaling.py
+
+bench: install  ## the protocol's scenarios, 20 minutes on two quiet cores; SCENARIO="s2 s6" for some, BENCH="--size full" for more
+	TMPDIR=$(SCRATCH) $(BIN)/python benchmarks/run.py $(SCENARIO) $(BENCH)
+
+bench-peers:  ## .peers: what the benchmarks compare with, in an environment of its own
+	$(PYTHON) -m venv .peers
+	.peers/bin/python -m pip install --quiet "torch==2.13.0"
+	.peers/bin/python -m pip install --quiet --requirement benchmarks/peers.txt
 
 dev: export RAG_CONFIG ?= examples/rag_pipeline.yaml
 dev: install  ## the Dagster web UI on http://127.0.0.1:3000

@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from rag_pipeline.cli.tables import show_rows
-from rag_pipeline.indexing.plan import ASSUMED_TOKENS_PER_S, Plan
+from rag_pipeline.indexing.cost import ASSUMED_TOKENS_PER_S, Duration, Space
+from rag_pipeline.indexing.plan import Plan
 from rag_pipeline.indexing.reports import DOCUMENT_COUNTS
 from rag_pipeline.operations.plan import ReleasePlan, WholePlan
 
@@ -19,7 +20,8 @@ def plan_values(whole: WholePlan) -> dict[str, Any]:
     scan = whole.index.scan
     counts = scan.counts if scan else None
     return {
-        **_work(whole.index, whole.tokens_per_s),
+        **_work(whole.index, whole.duration),
+        **_space(whole.space),
         "documents": {
             **({name: getattr(counts, name) for name in DOCUMENT_COUNTS} if counts else {}),
             "parse": whole.index.parse,
@@ -30,7 +32,7 @@ def plan_values(whole: WholePlan) -> dict[str, Any]:
         "rate_of": whole.rate_of,
         "changes": whole.changes,
         "strategy": "candidate" if whole.release else "in_place" if whole.is_in_place else None,
-        "release": _release_values(whole.release, whole.tokens_per_s) if whole.release else None,
+        "release": _release_values(whole.release) if whole.release else None,
         "problems": [str(error) for error in scan.errors] if scan else [],
     }
 
@@ -44,6 +46,7 @@ def show_plan(console: Console, values: Mapping[str, Any]) -> None:
         console.print("rag index has nothing to do: the live index is in step")
     else:
         console.print(f"rag index: {_work_line(values, values)}")
+        console.print(f"  the index then needs about {_space_line(values)}")
     _show_reasons(console, values)
     if values["release"]:
         _show_release(console, values["release"], values)
@@ -51,25 +54,33 @@ def show_plan(console: Console, values: Mapping[str, Any]) -> None:
         console.print(f"[yellow]{escape(problem)}[/yellow]")
 
 
-def _work(plan: Plan, tokens_per_s: float | None) -> dict[str, Any]:
+def _work(plan: Plan, duration: Duration) -> dict[str, Any]:
     return {
         "documents": {"parse": plan.parse, "chunk": plan.chunk},
         "chunks": {"embed": plan.embed},
         "points": {"upsert": plan.upsert, "delete": plan.delete},
         "tokens": plan.tokens,
-        "minutes": round(plan.minutes(tokens_per_s), 2),
+        "minutes": round(duration.total_s / 60, 2),
+        "minutes_by_stage": {
+            "embed": round(duration.embed_s / 60, 2),
+            "upsert": round(duration.upsert_s / 60, 2),
+            "graph": round(duration.graph_s / 60, 2),
+        },
         "is_estimate": plan.is_estimate,
         "buckets": plan.buckets,
         "reasons": dict(plan.reasons.most_common()),
     }
 
 
-def _release_values(release: ReleasePlan, tokens_per_s: float | None) -> dict[str, Any]:
+def _space(space: Space) -> dict[str, Any]:
+    return {"store_memory_mb": round(space.memory_bytes / MIB, 1), "disk_mb": round(space.disk_bytes / MIB, 1)}
+
+
+def _release_values(release: ReleasePlan) -> dict[str, Any]:
     return {
         "collection": release.collection,
-        **_work(release.plan, tokens_per_s),
-        "store_memory_mb": round(release.space.memory_bytes / MIB, 1),
-        "disk_mb": round(release.space.disk_bytes / MIB, 1),
+        **_work(release.plan, release.duration),
+        **_space(release.space),
         "free_mb": round(release.free_bytes / MIB, 1) if release.free_bytes is not None else None,
         "refusal": release.refusal,
         "blocked": release.blocked,
@@ -86,13 +97,14 @@ def _work_line(work: Mapping[str, Any], values: Mapping[str, Any]) -> str:
     )
 
 
+def _space_line(values: Mapping[str, Any]) -> str:
+    return f"{values['disk_mb']:.0f} MiB of disk and {values['store_memory_mb']:.0f} MiB of the store's memory"
+
+
 def _show_release(console: Console, release: Mapping[str, Any], values: Mapping[str, Any]) -> None:
     console.print(f"rag reindex builds {release['collection']} beside the live index: {_work_line(release, values)}")
     free = f"{release['free_mb']:.0f} MiB are free" if release["free_mb"] is not None else "the server does not tell what is free"
-    console.print(
-        f"  it needs about {release['disk_mb']:.0f} MiB of disk and {release['store_memory_mb']:.0f} MiB of the store's "
-        f"memory; {free}"
-    )
+    console.print(f"  it needs about {_space_line(release)}; {free}")
     _show_reasons(console, release)
     if release["refusal"]:
         console.print(f"[yellow]refused before: {escape(release['refusal'])}; rag reindex --force builds it again[/yellow]")

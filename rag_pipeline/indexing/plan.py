@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rag_pipeline.indexing.chunks import ChunksOutcome, ChunkStage
+from rag_pipeline.indexing.cost import ASSUMED_TOKENS_PER_S, Duration, Rates, Work, duration_of
 from rag_pipeline.indexing.documents import DocumentsOutcome, DocumentStage
 from rag_pipeline.indexing.identity import text_digest
 from rag_pipeline.indexing.reconcile import ReconcileStage
@@ -15,8 +16,6 @@ from rag_pipeline.schema import ChunkedDocument, DocumentRecord, StoredDocument
 
 ASSUMED_TOKENS_PER_BYTE = 0.15
 """For files of which nothing is indexed yet: between plain English (0.25) and HTML or office files (0.05)."""
-ASSUMED_TOKENS_PER_S = 5_000.0
-"""A small model on two cores; replaced by the measured rate after the first run."""
 
 
 class DryLedger:
@@ -79,9 +78,10 @@ class Plan:
     reasons: Counter[str] = field(default_factory=Counter)
     """Documents by why they are touched."""
 
-    def minutes(self, tokens_per_s: float | None) -> float:
-        """Of embedding, at the measured rate or the assumed one."""
-        return self.tokens / (tokens_per_s or ASSUMED_TOKENS_PER_S) / 60
+    def duration(self, tokens_per_s: float | None, dimension: int) -> Duration:
+        """At the measured rate of the model or the assumed one; the store's rates are assumed."""
+        work = Work(self.tokens, self.upsert, dimension)
+        return duration_of(work, Rates(tokens_per_s or ASSUMED_TOKENS_PER_S))
 
 
 class Planner:

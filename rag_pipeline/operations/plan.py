@@ -6,32 +6,13 @@ from typing import Any
 
 from rag_pipeline.errors import SettingsError
 from rag_pipeline.indexing.collections import Collections
+from rag_pipeline.indexing.cost import Duration, Space, space_of
 from rag_pipeline.indexing.plan import DryLedger, Plan
 from rag_pipeline.operations.gate import check_question_files
 from rag_pipeline.operations.progress import SILENT
 from rag_pipeline.ports import Ledger
 from rag_pipeline.project import Project
 from rag_pipeline.schema import IndexSpec
-
-GRAPH_FACTOR = 1.5
-"""Memory of vectors with their graph over the vectors alone; Qdrant's own rule of thumb (its capacity planning guide)."""
-NUMBER_BYTES = 4
-PAYLOAD_BYTES = 3_000
-"""Of a point where none is stored yet: text, context, indexes and the sparse vector."""
-ASSUMED_CHUNK_TOKENS = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """What a second collection needs."""
-
-    points: int
-    memory_bytes: int
-    """In the store, for vectors and graph."""
-    disk_bytes: int
-    """Collection and vector artifact."""
-    artifact_bytes: int
-    """The vector artifact alone, which lies in the state and not in the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +21,7 @@ class ReleasePlan:
 
     collection: str
     plan: Plan
+    duration: Duration
     space: Space
     free_bytes: int | None
     refusal: str | None
@@ -52,6 +34,10 @@ class WholePlan:
     """What ``rag index`` and ``rag reindex`` would do."""
 
     index: Plan
+    duration: Duration
+    """Of the index run."""
+    space: Space
+    """Of what the index then holds."""
     changes: list[str]
     """Lines that say which stages rerun for which documents."""
     is_in_place: bool
@@ -66,20 +52,28 @@ def make_plan(project: Project) -> WholePlan:
     ledger: Any = DryLedger(project.ledger)
     scan = project.scan(approve_deletes=False, progress=SILENT, ledger=ledger)
     chosen = project.collections()
+    spec = project.spec if chosen.candidate else chosen.target_spec
+    rate, rate_of = _rate(project, spec, chosen)
     index = _plan_of(project, ledger, chosen, chosen.target_spec, is_candidate=False)
     index.scan = scan
-    release = _plan_release(project, ledger, chosen)
-    spec = project.spec if release else chosen.target_spec
-    rate, rate_of = _rate(project, spec, chosen)
-    is_in_place = bool(chosen.change) and release is None
-    return WholePlan(index, chosen.change.describe(), is_in_place, release, rate, rate_of)
+    dimension = chosen.target_spec.vector_space.dimension
+    return WholePlan(
+        index=index,
+        duration=index.duration(rate, dimension),
+        space=_space_after(project, index, chosen.target.name, dimension),
+        changes=chosen.change.describe(),
+        is_in_place=bool(chosen.change) and chosen.candidate is None,
+        release=_plan_release(project, ledger, chosen, rate),
+        tokens_per_s=rate,
+        rate_of=rate_of,
+    )
 
 
 def estimate_space(project: Project, chosen: Collections) -> Space:
     """What the candidate still needs, by the number of points that are live now and those that it has already."""
     live = _points(project, chosen.live.name if chosen.live else chosen.target.name)
     begun = _points(project, chosen.candidate.name) if chosen.candidate else 0
-    return _space(max(0, live - begun), project.spec.vector_space.dimension)
+    return space_of(max(0, live - begun), project.spec.vector_space.dimension)
 
 
 def space_problem(project: Project, space: Space) -> str | None:
@@ -103,26 +97,26 @@ def _points(project: Project, collection: str) -> int:
     return sum(state.points for state in project.ledger.bucket_states(collection).values())
 
 
-def _space(points: int, dimension: int) -> Space:
-    vectors = points * dimension * NUMBER_BYTES
-    memory = int(vectors * GRAPH_FACTOR)
-    return Space(points, memory, disk_bytes=memory + vectors + points * PAYLOAD_BYTES, artifact_bytes=vectors)
-
-
 def _plan_of(project: Project, ledger: Ledger, chosen: Collections, spec: IndexSpec, *, is_candidate: bool) -> Plan:
     record = chosen.candidate if is_candidate and chosen.candidate else chosen.target
     parts = project.parts(record, spec, ledger)
     return parts.planner().plan(parts.build().stale_buckets(project.buckets))
 
 
-def _plan_release(project: Project, ledger: Ledger, chosen: Collections) -> ReleasePlan | None:
+def _space_after(project: Project, plan: Plan, collection: str, dimension: int) -> Space:
+    """Of the collection once the plan is done."""
+    return space_of(max(0, _points(project, collection) + plan.upsert - plan.delete), dimension)
+
+
+def _plan_release(project: Project, ledger: Ledger, chosen: Collections, rate: float | None) -> ReleasePlan | None:
     if chosen.candidate is None:
         return None
     plan = _plan_of(project, ledger, chosen, project.spec, is_candidate=True)
-    points = plan.upsert - plan.delete + sum(s.points for s in ledger.bucket_states(chosen.candidate.name).values())
-    space = _space(points, project.spec.vector_space.dimension)
+    name, dimension = chosen.candidate.name, project.spec.vector_space.dimension
+    space = _space_after(project, plan, name, dimension)
+    duration = plan.duration(rate, dimension)
     blocked = space_problem(project, space) or _question_problem(project)
-    return ReleasePlan(chosen.candidate.name, plan, space, project.store.free_bytes(), chosen.refusal, blocked)
+    return ReleasePlan(name, plan, duration, space, project.store.free_bytes(), chosen.refusal, blocked)
 
 
 def _question_problem(project: Project) -> str | None:
