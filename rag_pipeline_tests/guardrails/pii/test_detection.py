@@ -50,7 +50,7 @@ def test_values_are_found_whatever_they_wear(make: Callable[[random.Random], Val
             [("CREDIT_CARD", "4111 1111 1111 1111"), ("PHONE", "010-1234-5678")],
         ),
         ("(02) 123-4567", [("PHONE", "(02) 123-4567")]),
-        ("2001:db8::1:2:3에서", [("IP_ADDRESS", "2001:db8::1:2:3")]),
+        ("2a00:db8::1:2:3에서", [("IP_ADDRESS", "2a00:db8::1:2:3")]),
         ("ask hong (at) example [dot] com", [("EMAIL", "hong (at) example [dot] com")]),
     ],
 )
@@ -82,6 +82,12 @@ def test_ordinary_numbers_and_code_stay(text: str) -> None:
     assert found(text) == []
 
 
+@pytest.mark.parametrize("text", ["192.168.0.1", "10.0.0.1", "172.20.1.2", "192.0.2.7", "fe80::1:2:3", "2001:db8::1:2:3"])
+def test_addresses_that_name_no_host_of_the_world_stay_unless_asked_for(text: str) -> None:
+    assert found(text) == []
+    assert [f.kind for f in find_patterned(text, set(Kind), masks_private_addresses=True)] == ["IP_ADDRESS"]
+
+
 def test_only_the_kinds_asked_for_are_found() -> None:
     text = "hong@example.com 900101-1234567"
     assert [finding.kind for finding in find_patterned(text, {"EMAIL"})] == ["EMAIL"]
@@ -89,7 +95,7 @@ def test_only_the_kinds_asked_for_are_found() -> None:
 
 @pytest.mark.parametrize("halves", [("x 4111 1111", "1111 1111 y"), ("x hong@exam", "ple.com y"), ("900101-12", "34567")])
 def test_halves_on_both_sides_of_a_border_are_found(halves: tuple[str, str]) -> None:
-    left, right = find_over_borders(halves, set(Kind), [[], []])
+    left, right = find_over_borders(halves, [[], []], lambda text: find_patterned(text, set(Kind)))
     assert halves[0][left[0].start :] in ("4111 1111", "hong@exam", "900101-12")
     assert halves[1][: right[0].end] in ("1111 1111", "ple.com", "34567")
 
