@@ -244,11 +244,11 @@ class DocumentStage:
                 failures.append(self._entry(record, parsed, hashes[parsed.document_id]))
                 outcome.quarantined.add(parsed.document_id)
             if len(fresh) >= FLUSH_DOCUMENTS:
-                self._keep(outcome, self._masked(outcome, fresh, hashes))
+                self._keep(outcome, self._masked(outcome, fresh, hashes, failures))
                 fresh = []
             outcome.parsed += 1
             progress.advance("documents")
-        self._keep(outcome, self._masked(outcome, fresh, hashes))
+        self._keep(outcome, self._masked(outcome, fresh, hashes, failures))
         if failures:
             self._ledger.add_quarantine(failures)
 
@@ -289,14 +289,24 @@ class DocumentStage:
             outcome.size_bytes += len(content.data)
             yield ParseRequest(record.document_id, record.path, content.data)
 
-    def _masked(self, outcome: DocumentsOutcome, parsed: list[ParseOutcome], hashes: Mapping[str, str]) -> list[StoredDocument]:
-        """Rows of parsed documents, without what is masked in their sources."""
+    def _masked(
+        self,
+        outcome: DocumentsOutcome,
+        parsed: list[ParseOutcome],
+        hashes: Mapping[str, str],
+        failures: list[QuarantineEntry],
+    ) -> list[StoredDocument]:
+        """Rows of parsed documents, without what is masked in their sources; those that take too long are failures."""
         started = time.perf_counter()
         records = [outcome.records[one.document_id] for one in parsed]
         results = [one.result for one in parsed]
         given = [(r.source, d) for r, d in zip(records, results, strict=True) if isinstance(d, ParsedDocument)]
         rows = []
-        for record, masked in zip(records, self._masker.mask_all(given), strict=True):
+        for one, record, masked in zip(parsed, records, self._masker.mask_all(given), strict=True):
+            if isinstance(masked, DocumentError):
+                failures.append(self._entry(record, replace(one, result=masked), hashes[record.document_id]))
+                outcome.quarantined.add(record.document_id)
+                continue
             key, document = self._row_key(masked.document.type, record), masked.document
             digest = hashes[record.document_id]
             rows.append(StoredDocument(record.document_id, digest, key, document, masked.entities, masked.subjects))

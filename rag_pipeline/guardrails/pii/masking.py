@@ -162,7 +162,7 @@ class DocumentMasker:
         for base, text, found, parts in zip(bases, texts, alone, seams, strict=False):
             both = (*found, *parts, *named.get(text, ()))
             findings += [replace(finding, start=base + finding.start, end=base + finding.end) for finding in both]
-        complete = {(base + finding.start, base + finding.end) for base, found in zip(bases, alone, strict=False) for finding in found}
+        complete = {(base + f.start, base + f.end) for base, found in zip(bases, alone, strict=False) for f in found}
         whole = _across(join_overlaps(findings), bases, complete)
         edits: list[list[tuple[int, int, str]]] = [[] for _ in texts]
         for finding in whole:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from rag_pipeline.guardrails.pii import checksums
-from rag_pipeline.guardrails.pii.contexts import ACCOUNT_WORDS, BANK_BEFORE, PHONE_WORDS, RESIDENT_WORDS, SSN_WORDS
+from rag_pipeline.guardrails.pii.contexts import ACCOUNT_WORDS, PHONE_WORDS, RESIDENT_WORDS, SSN_WORDS
 from rag_pipeline.guardrails.pii.kinds import Kind
 from rag_pipeline.guardrails.pii.watch import Watch, unwatched
 from rag_pipeline.guardrails.pii.windows import CARD_SHAPES, PLUS, Window, find_windows

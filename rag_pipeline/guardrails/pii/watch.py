@@ -7,8 +7,6 @@ from rag_pipeline.errors import ParseLimitError
 
 Watch = Callable[[], None]
 """Called between texts, runs and windows. Raises when the search has to end."""
-_CALLS_PER_LOOK = 32
-"""A look at the clock costs as much as a few windows."""
 
 
 def unwatched() -> None:
@@ -17,12 +15,10 @@ def unwatched() -> None:
 
 def watch_of(cpu_s: float) -> Watch:
     """A watch that raises ParseLimitError after so many seconds of CPU of this thread, so that a busy machine decides nothing."""
-    end, calls = time.thread_time() + cpu_s, 0
+    end = time.thread_time() + cpu_s
 
     def look() -> None:
-        nonlocal calls
-        calls += 1
-        if calls % _CALLS_PER_LOOK == 0 and time.thread_time() > end:
+        if time.thread_time() > end:
             detail = f"masking took longer than {cpu_s:g} s of CPU; raise pii.cpu_s or split the file"
             raise ParseLimitError(detail, reason="timeout")
 

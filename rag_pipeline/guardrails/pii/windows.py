@@ -87,7 +87,7 @@ def _windows(text: str, groups: list[tuple[int, int]], watch: Watch) -> Iterator
     if len(groups) == 1:
         return
     shaped = itertools.chain(_known_shapes(lengths), _single_digits(text, groups, lengths))
-    possible = ((first, last) for first, last in shaped if _is_possible(_digits(text, groups[first : last + 1])))
+    possible = (place for place in shaped if _is_possible(_digits(text, groups[place[0] : place[1] + 1]), watch))
     for first, last in itertools.chain(possible, _after_plus(text, groups), _after_words(text, groups)):
         watch()
         if (first, last) != whole:
@@ -98,8 +98,9 @@ def _digits(text: str, groups: Sequence[tuple[int, int]]) -> str:
     return "".join([text[start:end] for start, end in groups])
 
 
-def _is_possible(digits: str) -> bool:
+def _is_possible(digits: str, watch: Watch) -> bool:
     """Whether digits as long as a card or a resident number can be one; tables of figures fail here at little cost."""
+    watch()
     if len(digits) < 13 or digits.startswith(("82", "00")):
         return True
     return checksums.is_card(digits) or (len(digits) == 13 and checksums.is_birth_number(digits))
