@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from rag_pipeline.guardrails.pii import checksums
-from rag_pipeline.guardrails.pii.contexts import ACCOUNT_WORDS, PHONE_WORDS, RESIDENT_WORDS, SSN_WORDS
+from rag_pipeline.guardrails.pii.contexts import ACCOUNT_WORDS, BANK_BEFORE, PHONE_WORDS, RESIDENT_WORDS, SSN_WORDS
 from rag_pipeline.guardrails.pii.kinds import Kind
 from rag_pipeline.guardrails.pii.watch import Watch, unwatched
 from rag_pipeline.guardrails.pii.windows import CARD_SHAPES, PLUS, Window, find_windows
@@ -97,4 +97,11 @@ def _is_korean_phone(digits: str, window: Window) -> bool:
 
 
 def _is_account(window: Window) -> bool:
-    return (window.is_whole or not window.is_listed) and not window.touches_word and window.has_context(ACCOUNT_WORDS)
+    is_apart = (window.is_whole or not window.is_listed) and not window.touches_word
+    return is_apart and (window.has_context(ACCOUNT_WORDS) or _is_after_bank(window))
+
+
+def _is_after_bank(window: Window) -> bool:
+    """Whether the bare name of a bank stands right before it; 3-2-5 is the number of a company."""
+    is_hyphened = set(window.separators) == {"-"} and len(window.shape) >= 3 and window.shape != (3, 2, 5)
+    return is_hyphened and BANK_BEFORE.search(window.before) is not None

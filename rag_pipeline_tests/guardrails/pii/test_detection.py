@@ -44,6 +44,8 @@ def test_values_are_found_whatever_they_wear(make: Callable[[random.Random], Val
         ("외국인등록번호 9001015234567", [("KR_FRN", "9001015234567")]),
         ("card 4111 1111 1111 1111, exp 12/28", [("CREDIT_CARD", "4111 1111 1111 1111")]),
         ("계좌 110-123-456789", [("BANK_ACCOUNT", "110-123-456789")]),
+        ("신한 110-123-456789", [("BANK_ACCOUNT", "110-123-456789")]),
+        ("paid \u202e7654321-101009\u202c.pdf", [("KR_RRN", "\u202e7654321-101009\u202c")]),
         ("국민은행 123456-78-901234", [("BANK_ACCOUNT", "123456-78-901234")]),
         (
             "4111 1111 1111 1111 is lost so 010-1234-5678 is, too",
@@ -76,6 +78,9 @@ def test_the_whole_value_is_found_and_nothing_around_it(text: str, expected: lis
         "DE88 3704 0044 0532 0130 00",
         "sha256 e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
         "1.30\n+ 1.20 is 2.50",
+        "기업 123-45-67890",
+        "우리 2024-01-02",
+        "하나 110 123 456789",
     ],
 )
 def test_ordinary_numbers_and_code_stay(text: str) -> None:
