@@ -118,8 +118,8 @@ class Masker(Protocol):
     def fingerprint(self, source: str) -> str:
         """Digest of all that decides what is masked in a source, and how; empty where nothing is."""
 
-    def mask_all(self, documents: Sequence[tuple[str, ParsedDocument]]) -> list[MaskedDocument]:
-        """Each document, given with the name of its source, as it may be stored; in order."""
+    def mask_all(self, documents: Sequence[tuple[str, ParsedDocument]]) -> Sequence[MaskedDocument | DocumentError]:
+        """Each document, given with the name of its source, as it may be stored, or why it may not; in order."""
 
     def mask_text(self, source: str, text: str) -> str:
         """A short text, such as a message, without patterned personal data."""

@@ -59,6 +59,7 @@ def open_masker(settings: Settings) -> Masker:
         key=secret.encode(),
         cipher=SivCipher(secret.encode()) if secret else None,
         finder=_finder(settings, used),
+        cpu_s=settings.pii.cpu_s,
     )
 
 
@@ -77,7 +78,7 @@ def _policy(settings: Settings, source: str) -> MaskingPolicy | None:
     entities = pii.entities if own is None or own.entities is None else own.entities
     names = pii.names if own is None or own.names is None else own.names
     operator = pii.operator if own is None or own.operator is None else own.operator
-    return MaskingPolicy(frozenset((*entities, *(NAMES if names else ()))), operator)
+    return MaskingPolicy(frozenset((*entities, *(NAMES if names else ()))), operator, pii.mask_private_addresses)
 
 
 def _finder(settings: Settings, policies: Sequence[MaskingPolicy]) -> Finder | None:

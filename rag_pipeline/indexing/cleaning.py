@@ -3,7 +3,9 @@
 import re
 import unicodedata
 
-CLEANING_VERSION = 2
+from rag_pipeline.guardrails.direction import in_order_of_sight
+
+CLEANING_VERSION = 3
 """Part of every parser's fingerprint. Raise it when `clean_text` gives another text for some input, or `hides_characters` another
 answer."""
 
@@ -19,9 +21,11 @@ _INVISIBLE = re.compile(
 _FLAG_OF_A_LAND = re.compile("\U0001f3f4[\U000e0061-\U000e007a]{2,6}\U000e007f")
 _CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
 _HIDING = re.compile("[\u202d\u202e\u2061-\u2064\ufff9-\ufffb\U000e0000-\U000e007f]")
+_UNSEEN = re.compile("[\u00ad\u200b-\u200f\u2060-\u2064\ufeff\u115f\u1160\u3164\uffa0\u034f\u180e]")
 _IN_A_WORD = re.compile("(?<=[A-Za-z0-9가-힣])[\u200b\u200c\u200d\u2060\ufeff\u115f\u1160\u3164\uffa0](?=[A-Za-z0-9가-힣])")
-_LONG_WORD_CHARACTERS = 16
-"""Longer ones, such as addresses and digests, are given places to break by programs that set pages."""
+_LONG_WORD_CHARACTERS, _LETTERS_PER_BREAK = 16, 4
+"""Longer words, such as names in code, are given a few places to break by programs that set pages; numbers are not."""
+_DIGEST = re.compile("(?=[0-9]*[a-fA-F])[0-9a-fA-F]{20,}")
 _NEWLINE = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 _BLANKS = re.compile(r"[^\S\n]+")
 _WIDE_BLANK = re.compile(r"[^\S\n\t ]")
@@ -57,10 +61,17 @@ def hides_characters(text: str, *, allows_controls: bool = False) -> bool:
 
 
 def _is_split(word: str) -> bool:
-    return not word.isascii() and len(word) < _LONG_WORD_CHARACTERS and bool(_IN_A_WORD.search(word))
+    """Whether a word is cut where no program would: a short one, a number, or at every other letter."""
+    if word.isascii() or not _IN_A_WORD.search(word):
+        return False
+    seen = _UNSEEN.sub("", word)
+    if len(seen) < _LONG_WORD_CHARACTERS or (len(word) - len(seen)) * _LETTERS_PER_BREAK > len(seen):
+        return True
+    return any(map(str.isdigit, seen)) and not _DIGEST.fullmatch(seen)
 
 
 def _without_invisible(text: str) -> str:
+    text = in_order_of_sight(unicodedata.normalize("NFC", text))
     text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
     text = _STRAY_JOINER.sub("", _WIDE_BLANK.sub(" ", text))
     return unicodedata.normalize("NFC", text)

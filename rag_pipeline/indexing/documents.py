@@ -284,17 +284,18 @@ class DocumentStage:
             outcome.parsed += 1
             progress.advance("documents")
             if len(fresh) >= SLICE_DOCUMENTS or characters >= SLICE_CHARACTERS:
-                yield from self._keep_parsed(outcome, fresh, hashes)
+                yield from self._keep_parsed(outcome, fresh, hashes, failures)
                 fresh, characters = [], 0
-        yield from self._keep_parsed(outcome, fresh, hashes)
+        yield from self._keep_parsed(outcome, fresh, hashes, failures)
         if failures:
             self._ledger.add_quarantine(failures)
 
     def _keep_parsed(
-        self, outcome: DocumentsOutcome, parsed: list[ParseOutcome], hashes: dict[str, str]
+        self, outcome: DocumentsOutcome, parsed: list[ParseOutcome], hashes: dict[str, str], failures: list[QuarantineEntry]
     ) -> Iterator[DocumentSlice]:
-        self._keep(outcome, self._masked(outcome, parsed, hashes))
-        yield from self._pass_on(outcome, [one.document_id for one in parsed])
+        rows = self._masked(outcome, parsed, hashes, failures)
+        self._keep(outcome, rows)
+        yield from self._pass_on(outcome, [row.document_id for row in rows])
 
     def _release(self, outcome: DocumentsOutcome) -> None:
         """Forgets failures of contents that are indexed now, and those of older parsers where the newest one failed too."""
@@ -333,14 +334,24 @@ class DocumentStage:
             outcome.size_bytes += len(content.data)
             yield ParseRequest(record.document_id, record.path, content.data)
 
-    def _masked(self, outcome: DocumentsOutcome, parsed: list[ParseOutcome], hashes: dict[str, str]) -> list[StoredDocument]:
-        """Rows of parsed documents, without what is masked in their sources."""
+    def _masked(
+        self,
+        outcome: DocumentsOutcome,
+        parsed: list[ParseOutcome],
+        hashes: dict[str, str],
+        failures: list[QuarantineEntry],
+    ) -> list[StoredDocument]:
+        """Rows of parsed documents, without what is masked in their sources; those that take too long are failures."""
         started = time.perf_counter()
         records = [outcome.records[one.document_id] for one in parsed]
         results = [one.result for one in parsed]
         given = [(r.source, d) for r, d in zip(records, results, strict=True) if isinstance(d, ParsedDocument)]
         rows = []
-        for record, masked in zip(records, self._masker.mask_all(given), strict=True):
+        for one, record, masked in zip(parsed, records, self._masker.mask_all(given), strict=True):
+            if isinstance(masked, DocumentError):
+                failures.append(self._entry(record, replace(one, result=masked), hashes.pop(record.document_id)))
+                outcome.quarantined.add(record.document_id)
+                continue
             key, document = self._row_key(masked.document.type, record), masked.document
             digest = hashes.pop(record.document_id)
             rows.append(StoredDocument(record.document_id, digest, key, document, masked.entities, masked.subjects))

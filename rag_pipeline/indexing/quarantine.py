@@ -17,7 +17,7 @@ _REMEDIES = {
     "needs_ocr": "the pages are pictures: run a text recognition (for instance ocrmypdf) over the file, and run rag index",
     "encoding": "the bytes are no text in any known encoding: save the file as UTF-8, and run rag index",
     "unsupported_type": "no parser reads such files: save it in another format, or leave it out with the source's `exclude`",
-    "timeout": "parsing took too long: split the file, or raise `parsing.timeout_s`, then rag quarantine retry",
+    "timeout": "it took too long: split the file, or raise the setting that the detail names, then rag quarantine retry",
     "crash": "the parser died on it: save the file anew; if it is sound, report it with the version of rag-pipeline",
     "malware": "a scanner took it for harmful: have it looked at before anybody opens it; nothing of it is indexed",
     "unreadable": "the file could not be opened or kept changing: mend its rights or wait; every run tries again by itself",

@@ -53,5 +53,16 @@ class PiiSettings(Section):
     names_threshold: float = Field(
         default=0.5, ge=0, le=1, description="Presidio's score below which a name or a kind of Presidio's own is left."
     )
+    mask_private_addresses: bool = Field(
+        default=False,
+        description="Also mask addresses of private networks, this machine and documentation (192.168.0.1, 2001:db8::1). Off, "
+        "because manuals are full of them and they name nobody.",
+    )
+    cpu_s: float = Field(
+        default=120,
+        gt=0,
+        description="Seconds of CPU that the rules may take for one document; then it goes to quarantine (`timeout`). Enough for "
+        "some 20 MB of text. Changes no result.",
+    )
     workers: int = Field(default=2, ge=1, description="Processes that look for names. Changes no result.")
     sources: dict[str, SourcePiiSettings] = Field(default={}, description="By name of a source: what it does differently.")

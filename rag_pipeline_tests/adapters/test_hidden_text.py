@@ -213,6 +213,9 @@ def test_keeping_hidden_text_is_another_parser_for_types_that_hide_some() -> Non
 INVISIBLE = {
     "override": "The file is \u202egpj.exe\u202c here.",
     "in a word": "They say ig\u200bnore and nobody sees it.",
+    "in a short word, many times": "They say i\u200b\u200b\u200b\u200b\u200b\u200bg\u200b\u200b\u200bn\u200b\u200bo\u200bre it.",
+    "in a long number": "Card 4111-1111-\u200b11\u200b11-1111 was charged.",
+    "in every letter of a long word": "They say " + "\u200b".join("instructionsignored"),
     "in a number": "Call 010-12\u200b34-5678 at noon.",
     "tags": "Fine.\U000e0068\U000e0069",
     "filler": "비\u3164밀 번호",
@@ -222,6 +225,7 @@ VISIBLE = {
     "mark at the start": "\ufeffPlain words.",
     "soft hyphens": "Donau\u00addampf\u00adschiff",
     "place to break a long word": "d3c9689aaf180a7b\u200bb4958c334c820a7b",
+    "place to break a long name": "set_default_timeout\u200bOfEveryConnection",
     "emoji": "A family \U0001f468\u200d\U0001f469\u200d\U0001f467 at home.",
     "flag of Scotland": "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f wins",
     "Persian": "می\u200cخواهم",

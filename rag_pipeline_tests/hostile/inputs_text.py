@@ -97,6 +97,7 @@ CASES: tuple[Case, ...] = (
     indexed(30, "broken-utf8.txt", _broken_utf8, Flag.REPLACED, holds=KOREAN),
     indexed(31, "invisible.txt", _INVISIBLE.encode, Flag.INVISIBLE_TEXT, holds=HELD, lacks="\u202e"),
     indexed(32, "personal.txt", _PERSONAL.encode, holds=HELD),
+    indexed(32, "digit-groups.txt", lambda: (f"{HELD}.\n" + "1 2-" * 12_500).encode(), holds=HELD),
     indexed(33, "injection.txt", _INJECTION.encode, Flag.INJECTION, holds=HELD),
     indexed(34, "hidden.html", _HIDDEN.encode, Flag.HIDDEN_TEXT, holds=HELD, lacks="words"),
     quarantined(37, "bomb.png", lambda: _picture(65_500, 65_500), "limit_pixels"),

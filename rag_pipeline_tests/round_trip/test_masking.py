@@ -157,3 +157,15 @@ def test_what_cannot_work_is_refused_with_the_remedy(tmp_path: Path, monkeypatch
 
 def _on_disk(folder: Path, value: str) -> list[Path]:
     return [file for file in folder.rglob("*") if file.is_file() and value.encode() in file.read_bytes()]
+
+
+def test_a_document_whose_masking_takes_too_long_goes_to_quarantine_and_nothing_of_it_is_stored(tmp_path: Path) -> None:
+    fill(tmp_path / "docs", {"slow.txt": f"{MAIL} zebra " + "1 2-" * 60_000, "good.md": f"# Good\n\nWrite to {MAIL}."})
+    project = open_project(write_settings(tmp_path, pii={**ON, "cpu_s": 0.05}))
+    report = go_on(project)
+    assert report.quarantined == 1
+    assert [(entry.path, entry.reason) for entry in project.ledger.quarantine()] == [("slow.txt", "timeout")]
+    assert not _on_disk(tmp_path / ".rag", "zebra")
+    assert "[EMAIL]" in texts(project)
+    assert go_on(project).parsed == 0
+    project.close()

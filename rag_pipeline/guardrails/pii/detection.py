@@ -2,14 +2,15 @@
 
 import itertools
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from rag_pipeline.guardrails.pii.folding import FoldedText, fold
 from rag_pipeline.guardrails.pii.kinds import Finding, Kind
 from rag_pipeline.guardrails.pii.numbers import find_numbers
+from rag_pipeline.guardrails.pii.watch import Watch, unwatched
 from rag_pipeline.guardrails.pii.words import find_addresses, find_emails, find_ibans
 
-RULES_VERSION = 1
+RULES_VERSION = 2
 """Part of the masking fingerprint. Raise it when the rules find something else in some text."""
 _ANY_DIGIT = re.compile(r"\d")
 _RANK: dict[str, int] = {str(kind): rank for rank, kind in enumerate(Kind)}
@@ -17,28 +18,37 @@ _SEAM = 80
 """Characters on either side of a border in which an entity may be split by it."""
 
 
-def find_patterned(text: str, kinds: Collection[str]) -> list[Finding]:
+def find_patterned(
+    text: str, kinds: Collection[str], *, masks_private_addresses: bool = False, watch: Watch = unwatched
+) -> list[Finding]:
     """Patterned personal data of these kinds, in order, overlaps joined; spans of the text as given."""
+    watch()
     folded = fold(text)
-    spans = {(kind, *folded.original_span(start, end)) for kind, start, end in _spans(folded, kinds) if kind in kinds}
+    spans: set[tuple[Kind, int, int]] = set()
+    for kind, start, end in _spans(folded, kinds, watch, masks_private_addresses=masks_private_addresses):
+        watch()
+        if kind in kinds:
+            spans.add((kind, *folded.original_span(start, end)))
     return join_overlaps(Finding(start, end, kind) for kind, start, end in spans)
 
 
-def _spans(folded: FoldedText, kinds: Collection[str]) -> Iterable[tuple[Kind, int, int]]:
+def _spans(
+    folded: FoldedText, kinds: Collection[str], watch: Watch, *, masks_private_addresses: bool
+) -> Iterable[tuple[Kind, int, int]]:
     text = folded.text
     if Kind.EMAIL in kinds:
-        yield from find_emails(text)
+        yield from find_emails(text, watch)
     if _ANY_DIGIT.search(text) is None:
         return
     numeric = folded.numeric
-    yield from find_numbers(text)
+    yield from find_numbers(text, watch)
     if numeric != text:
-        yield from find_numbers(numeric)
+        yield from find_numbers(numeric, watch)
     if Kind.IBAN in kinds:
-        yield from find_ibans(text)
-        yield from find_ibans(_iban_digits(text))
+        yield from find_ibans(text, watch)
+        yield from find_ibans(_iban_digits(text), watch)
     if Kind.IP_ADDRESS in kinds:
-        yield from find_addresses(numeric)
+        yield from find_addresses(numeric, watch, masks_private=masks_private_addresses)
 
 
 def _iban_digits(text: str) -> str:
@@ -50,13 +60,15 @@ def _plain(text: str) -> str:
     return text.translate(str.maketrans("OIl", "011"))
 
 
-def find_over_borders(texts: Sequence[str], kinds: Collection[str], found: Sequence[Sequence[Finding]]) -> list[list[Finding]]:
+def find_over_borders(
+    texts: Sequence[str], found: Sequence[Sequence[Finding]], find: Callable[[str], list[Finding]]
+) -> list[list[Finding]]:
     """Parts of entities that a border between two neighbouring texts splits, by text; whole ones are in ``found``."""
     extra: list[list[Finding]] = [[] for _ in texts]
     for left, right in _neighbours(texts):
         head, tail = texts[left][-_SEAM:], texts[right][:_SEAM]
         offset = len(texts[left]) - len(head)
-        for finding in find_patterned(head + tail, kinds):
+        for finding in find(head + tail):
             if not finding.start < len(head) < finding.end:
                 continue
             first = Finding(offset + finding.start, len(texts[left]), finding.kind)

@@ -2,10 +2,14 @@
 
 # ruff: noqa: RUF001 - look-alikes are what this is about
 
+import itertools
 import re
 import unicodedata
+from bisect import bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
+
+from rag_pipeline.guardrails.direction import in_order_of_sight, overridden_parts
 
 # Everything else may fold to another text. Jamo come in clusters that make one syllable.
 _UNUSUAL = re.compile(
@@ -25,18 +29,23 @@ _LOOK_ALIKES = dict(
 )
 _DIGIT_LIKE = str.maketrans("OoQDIil|SsBZzg", "00001111558229")
 _NUMBER_TOKEN = re.compile(r"(?<![A-Za-z0-9])[0-9OoIil|SsBZz](?:[-. /_]{0,3}[0-9OoIil|SsBZz]){6,}(?![A-Za-z0-9])")
-
-
-_WORDS_AROUND = re.compile(r"((?:[A-Za-z|]+ +)*)(.*?)((?: +[A-Za-z|]+)*)", re.DOTALL)
+_LETTERS = "OoIil|SsBZz"
+_LETTER = re.compile("[^0-9. /_-]")
+_WORDS_BEFORE = re.compile(r"(?:[A-Za-z|]+ +)*")
 
 
 @dataclass(frozen=True, slots=True)
 class FoldedText:
-    """A folded copy; ``origins`` gives for each of its characters the place of it in the original, None where they agree."""
+    """A folded copy, and where its pieces come from."""
 
     text: str
     original: str
-    origins: tuple[range, ...] | None
+    places: tuple[int, ...]
+    """Where each piece begins in the folded text; the first begins at 0."""
+    sources: tuple[tuple[int, int], ...]
+    """Where each piece comes from, as a span; pieces of another length than that come from all of it."""
+    turned: tuple[tuple[int, int], ...]
+    """Parts of the original that are read backwards."""
 
     @property
     def numeric(self) -> str:
@@ -45,32 +54,47 @@ class FoldedText:
 
     def original_span(self, start: int, end: int) -> tuple[int, int]:
         """Where a piece of the folded text stands in the original, marks that hang on its last character included."""
-        if self.origins is None:
-            return start, end
-        first, last = self.origins[start].start, self.origins[end - 1].stop
+        first, last = self._source(start)[0], self._source(end - 1)[1]
+        for part in self.turned:
+            if part[0] < last and first < part[1]:
+                first, last = _turned_span(first, last, part)
         while last < len(self.original) and unicodedata.category(self.original[last]) in ("Mn", "Me", "Cf"):
             last += 1
         return first, last
 
+    def _source(self, at: int) -> tuple[int, int]:
+        """Where one character comes from."""
+        number = bisect_right(self.places, at) - 1
+        place, (start, end) = self.places[number], self.sources[number]
+        if number % 2:  # a piece that was folded
+            return start, end
+        return start + at - place, start + at - place + 1
+
+
+def _turned_span(start: int, end: int, part: tuple[int, int]) -> tuple[int, int]:
+    """The least span of the original that holds a span of the text in which the part is turned round."""
+    begin, stop = part
+    first = start if start < begin else begin if end > stop else begin + stop - end
+    last = end if end > stop else stop if start < begin else begin + stop - start
+    return (first - 1 if first == begin else first), last  # with the mark that turns it
+
 
 def fold(text: str) -> FoldedText:
-    """The text with compatibility forms, invisible characters, foreign digits and look-alike letters undone."""
+    """The text with overrides, compatibility forms, invisible characters, foreign digits and look-alike letters undone."""
+    turned = tuple(overridden_parts(text))
+    straight = in_order_of_sight(text) if turned else text
     pieces: list[str] = []
-    origins: list[range] = []
+    sources: list[tuple[int, int]] = []
     done = 0
-    for match in _UNUSUAL.finditer(text):
+    for match in _UNUSUAL.finditer(straight):
         start, end = match.span()
-        pieces.append(text[done:start])
-        origins.extend(range(at, at + 1) for at in range(done, start))
-        folded = _folded(match[0])
-        pieces.append(folded)
-        origins.extend(range(start, end) for _ in folded)
+        pieces += [straight[done:start], _folded(match[0])]
+        sources += [(done, start), (start, end)]
         done = end
-    if not done:
-        return FoldedText(text, text, None)
-    pieces.append(text[done:])
-    origins.extend(range(at, at + 1) for at in range(done, len(text)))
-    return FoldedText("".join(pieces), text, tuple(origins))
+    pieces.append(straight[done:])
+    sources.append((done, len(text)))
+    places = itertools.accumulate(map(len, pieces[:-1]), initial=0)
+    return FoldedText("".join(pieces), text, tuple(places), tuple(sources), turned)
 
 
 @lru_cache(maxsize=8192)
@@ -107,7 +131,12 @@ def _folded_part(part: str) -> str:
 
 def _as_digits(match: re.Match[str]) -> str:
     """Digits for letters, but a word at either end, such as the "is" after a number, stays one."""
-    before, token, after = _WORDS_AROUND.fullmatch(match[0]).groups()  # type: ignore[union-attr]
-    digits = sum(character.isdigit() for character in token)
-    letters = sum(character.isalpha() or character == "|" for character in token)
-    return before + (token.translate(_DIGIT_LIKE) if digits >= letters else token) + after
+    found = match[0]
+    if _LETTER.search(found) is None:
+        return found
+    start = _WORDS_BEFORE.match(found).end()  # type: ignore[union-attr]
+    end = len(found) - _WORDS_BEFORE.match(found[:start:-1]).end() if start < len(found) else start  # type: ignore[union-attr]
+    token = found[start:end]
+    letters = sum(map(token.count, _LETTERS))
+    digits = sum(map(str.isdigit, token))
+    return found[:start] + (token.translate(_DIGIT_LIKE) if digits >= letters else token) + found[end:]

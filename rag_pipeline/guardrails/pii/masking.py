@@ -1,15 +1,20 @@
 """Documents without personal data: found over the whole text, taken out of every place that is stored."""
 
+import math
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, Protocol
 
-from rag_pipeline.guardrails.pii.detection import find_over_borders, find_patterned, join_overlaps
+from rag_pipeline.errors import ParseLimitError
+from rag_pipeline.guardrails.pii.detection import find_over_borders, join_overlaps
 from rag_pipeline.guardrails.pii.kinds import NAMES, Finding, Kind
 from rag_pipeline.guardrails.pii.operators import Cipher, Operator, Replace, keyed_letters, stand_in
 from rag_pipeline.guardrails.pii.policy import MaskingPolicy, policy_fingerprint
 from rag_pipeline.guardrails.pii.subjects import subject_digest
+from rag_pipeline.guardrails.pii.watch import Watch, watch_of
 from rag_pipeline.ports import MaskedDocument
 from rag_pipeline.schema import ParsedDocument
 
@@ -58,8 +63,10 @@ class DocumentMasker:
         key: bytes = b"",
         cipher: Cipher | None = None,
         finder: Finder | None = None,
+        cpu_s: float = math.inf,
     ) -> None:
-        """``policies``: what is masked in a source of this name, or None."""
+        """``policies``: what is masked in a source of this name, or None. ``cpu_s``: what the rules may take for a document."""
+        self._cpu_s = cpu_s
         self._policies = policies
         self._key = key
         self._cipher = cipher
@@ -72,13 +79,13 @@ class DocumentMasker:
         policy = self._policies(source)
         if policy is None:
             return text
-        return _rewritten(text, find_patterned(text, policy.kinds), lambda kind, value: self._stand_in(policy, kind, value))
+        return _rewritten(text, policy.find(text), lambda kind, value: self._stand_in(policy, kind, value))
 
     def mask_path(self, source: str, path: str) -> str:
         policy = self._policies(source)
         if policy is None:
             return path
-        findings = find_patterned(path, policy.kinds)
+        findings = policy.find(path)
         return _rewritten(path, findings, lambda kind, _: f"[{kind}]") if findings else path
 
     def distinguish(self, path: str) -> str:
@@ -88,14 +95,14 @@ class DocumentMasker:
         policy = self._policies(source)
         if policy is None:
             return {}
-        return Counter(str(finding.kind) for text in texts for finding in find_patterned(text, policy.kinds))
+        return Counter(str(finding.kind) for text in texts for finding in policy.find(text))
 
-    def mask_all(self, documents: Sequence[tuple[str, ParsedDocument]]) -> list[MaskedDocument]:
+    def mask_all(self, documents: Sequence[tuple[str, ParsedDocument]]) -> list[MaskedDocument | ParseLimitError]:
         policies = [self._policies(source) for source, _ in documents]
         asked = [(document, policy) for (_, document), policy in zip(documents, policies, strict=True) if policy is not None]
         named = iter(self._names_of(asked))
         return [
-            MaskedDocument(document) if policy is None else self._mask(document, policy, next(named))
+            MaskedDocument(document) if policy is None else self._mask_or_give_up(document, policy, next(named))
             for (_, document), policy in zip(documents, policies, strict=True)
         ]
 
@@ -111,20 +118,30 @@ class DocumentMasker:
             for group, (_, policy) in zip(texts, asked, strict=True)
         ]
 
-    def _mask(self, document: ParsedDocument, policy: MaskingPolicy, named: Mapping[str, list[Finding]]) -> MaskedDocument:
+    def _mask_or_give_up(
+        self, document: ParsedDocument, policy: MaskingPolicy, named: Mapping[str, list[Finding]]
+    ) -> MaskedDocument | ParseLimitError:
+        try:
+            return self._mask(document, policy, named, watch_of(self._cpu_s))
+        except ParseLimitError as error:
+            return error
+
+    def _mask(
+        self, document: ParsedDocument, policy: MaskingPolicy, named: Mapping[str, list[Finding]], watch: Watch
+    ) -> MaskedDocument:
         tally = _Tally()
 
+        @cache
         def rewrite(text: str) -> str:
-            return self._mask_alone(text, policy, named, tally)
+            return self._mask_alone(text, policy, named, tally, watch)
 
         texts = [element.text for element in document.elements]
         for _ in range(MOST_PASSES):
-            before, texts = texts, self._mask_elements(texts, policy, named, tally)
+            before, texts = texts, self._mask_elements(texts, policy, named, tally, watch)
             if texts == before:
                 break
-        headings = {part: rewrite(part) for element in document.elements for part in element.heading_path}
         elements = tuple(
-            replace(element, text=text, heading_path=tuple(headings[part] for part in element.heading_path))
+            replace(element, text=text, heading_path=tuple(rewrite(part) for part in element.heading_path))
             for element, text in zip(document.elements, texts, strict=True)
         )
         title = rewrite(document.title)
@@ -133,33 +150,39 @@ class DocumentMasker:
         return MaskedDocument(masked, dict(sorted(tally.counts.items())), tuple(sorted(tally.subjects)))
 
     def _mask_elements(
-        self, texts: list[str], policy: MaskingPolicy, named: Mapping[str, list[Finding]], tally: _Tally
+        self, texts: list[str], policy: MaskingPolicy, named: Mapping[str, list[Finding]], tally: _Tally, watch: Watch
     ) -> list[str]:
         """The running text, in which a line, an element or a page may end within a number."""
         bases, joined = [0], "\n".join(texts)
         for text in texts:
             bases.append(bases[-1] + len(text) + 1)
-        alone = [find_patterned(text, policy.kinds) for text in texts]
-        seams = find_over_borders(texts, policy.kinds, alone)
-        findings = find_patterned(joined, policy.kinds)
+        alone = [policy.find(text, watch) for text in texts]
+        seams = find_over_borders(texts, alone, lambda text: policy.find(text, watch))
+        findings = policy.find(joined, watch)
         for base, text, found, parts in zip(bases, texts, alone, seams, strict=False):
             both = (*found, *parts, *named.get(text, ()))
             findings += [replace(finding, start=base + finding.start, end=base + finding.end) for finding in both]
-        whole = _across(join_overlaps(findings), bases)
+        complete = {(base + f.start, base + f.end) for base, found in zip(bases, alone, strict=False) for f in found}
+        whole = _across(join_overlaps(findings), bases, complete)
         edits: list[list[tuple[int, int, str]]] = [[] for _ in texts]
         for finding in whole:
+            watch()
             value = joined[finding.start : finding.end]
             self._count(finding, value, tally)
             written = self._stand_in(policy, finding.kind, value)
-            for number, base in enumerate(bases[:-1]):
+            for number in range(bisect_right(bases, finding.start) - 1, bisect_left(bases, finding.end)):
+                base = bases[number]
                 start, end = max(finding.start - base, 0), min(finding.end - base, len(texts[number]))
                 if start < end:
                     edits[number].append((start, end, written))
                     written = "*" * (end - start) if policy.operator == Operator.MASK else f"[{finding.kind}]"
         return [_edited(text, changes) for text, changes in zip(texts, edits, strict=True)]
 
-    def _mask_alone(self, text: str, policy: MaskingPolicy, named: Mapping[str, list[Finding]], tally: _Tally) -> str:
-        findings = [*find_patterned(text, policy.kinds), *named.get(text, ()), *_known_names(text, tally.names)]
+    def _mask_alone(
+        self, text: str, policy: MaskingPolicy, named: Mapping[str, list[Finding]], tally: _Tally, watch: Watch
+    ) -> str:
+        watch()
+        findings = [*policy.find(text, watch), *named.get(text, ()), *_known_names(text, tally.names)]
 
         def write(kind: str, value: str) -> str:
             return self._stand_in(policy, kind, value)
@@ -229,13 +252,14 @@ def _known_names(text: str, names: Mapping[str, str]) -> Iterable[Finding]:
             start = text.find(name, start + len(name))
 
 
-def _across(findings: Sequence[Finding], bases: Sequence[int]) -> list[Finding]:
-    """Both halves of an entity at a border as one finding."""
+def _across(findings: Sequence[Finding], bases: Sequence[int], complete: set[tuple[int, int]]) -> list[Finding]:
+    """Both halves of an entity at a border as one finding; two complete ones stay two."""
     borders = {base - 1 for base in bases[1:]}
     joined: list[Finding] = []
     for finding in findings:
         last = joined[-1] if joined else None
-        if last and last.kind == finding.kind and last.end in borders and finding.start == last.end + 1:
+        is_next = last and last.kind == finding.kind and last.end in borders and finding.start == last.end + 1
+        if is_next and last and not {(last.start, last.end), (finding.start, finding.end)} <= complete:
             joined[-1] = replace(last, end=finding.end)
         else:
             joined.append(finding)

@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rag_pipeline.guardrails.pii.detection import RULES_VERSION
-from rag_pipeline.guardrails.pii.kinds import NAMES
+from rag_pipeline.guardrails.pii.detection import RULES_VERSION, find_patterned
+from rag_pipeline.guardrails.pii.kinds import NAMES, Finding
+from rag_pipeline.guardrails.pii.watch import Watch, unwatched
 
 EVERY_SOURCE = "*"
 FINGERPRINT_LENGTH = 32
@@ -20,6 +21,12 @@ class MaskingPolicy:
     kinds: frozenset[str]
     """Patterned kinds, and ``PERSON`` and ``LOCATION`` where names are masked."""
     operator: str
+    masks_private_addresses: bool = False
+    """Also addresses that only mean something inside a network, this machine, or documentation."""
+
+    def find(self, text: str, watch: Watch = unwatched) -> list[Finding]:
+        """Patterned personal data of the text, in order."""
+        return find_patterned(text, self.kinds, masks_private_addresses=self.masks_private_addresses, watch=watch)
 
     @property
     def names(self) -> frozenset[str]:
@@ -38,6 +45,7 @@ def policy_fingerprint(policy: MaskingPolicy | None, *, key: bytes, finder: str)
         "rules": RULES_VERSION,
         "kinds": sorted(policy.kinds),
         "operator": policy.operator,
+        "private addresses": policy.masks_private_addresses,
         "names": finder if policy.names else "",
         "key": hmac.new(key, b"rag-pipeline key id", hashlib.sha256).hexdigest()[:16] if key else "",
     }

@@ -106,7 +106,7 @@ def iban(chance: random.Random) -> Value:
 
 def address(chance: random.Random) -> Value:
     return Value(
-        "IP_ADDRESS", f"{chance.randint(130, 220)}.{chance.randint(40, 254)}.{chance.randint(0, 254)}.{chance.randint(1, 254)}"
+        "IP_ADDRESS", f"{chance.randint(130, 220)}.{chance.randint(60, 160)}.{chance.randint(0, 254)}.{chance.randint(1, 254)}"
     )
 
 

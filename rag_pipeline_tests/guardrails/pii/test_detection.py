@@ -44,13 +44,15 @@ def test_values_are_found_whatever_they_wear(make: Callable[[random.Random], Val
         ("외국인등록번호 9001015234567", [("KR_FRN", "9001015234567")]),
         ("card 4111 1111 1111 1111, exp 12/28", [("CREDIT_CARD", "4111 1111 1111 1111")]),
         ("계좌 110-123-456789", [("BANK_ACCOUNT", "110-123-456789")]),
+        ("신한 110-123-456789", [("BANK_ACCOUNT", "110-123-456789")]),
+        ("paid \u202e7654321-101009\u202c.pdf", [("KR_RRN", "\u202e7654321-101009\u202c")]),
         ("국민은행 123456-78-901234", [("BANK_ACCOUNT", "123456-78-901234")]),
         (
             "4111 1111 1111 1111 is lost so 010-1234-5678 is, too",
             [("CREDIT_CARD", "4111 1111 1111 1111"), ("PHONE", "010-1234-5678")],
         ),
         ("(02) 123-4567", [("PHONE", "(02) 123-4567")]),
-        ("2001:db8::1:2:3에서", [("IP_ADDRESS", "2001:db8::1:2:3")]),
+        ("2a00:db8::1:2:3에서", [("IP_ADDRESS", "2a00:db8::1:2:3")]),
         ("ask hong (at) example [dot] com", [("EMAIL", "hong (at) example [dot] com")]),
     ],
 )
@@ -76,10 +78,19 @@ def test_the_whole_value_is_found_and_nothing_around_it(text: str, expected: lis
         "DE88 3704 0044 0532 0130 00",
         "sha256 e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
         "1.30\n+ 1.20 is 2.50",
+        "기업 123-45-67890",
+        "우리 2024-01-02",
+        "하나 110 123 456789",
     ],
 )
 def test_ordinary_numbers_and_code_stay(text: str) -> None:
     assert found(text) == []
+
+
+@pytest.mark.parametrize("text", ["192.168.0.1", "10.0.0.1", "172.20.1.2", "192.0.2.7", "fe80::1:2:3", "2001:db8::1:2:3"])
+def test_addresses_that_name_no_host_of_the_world_stay_unless_asked_for(text: str) -> None:
+    assert found(text) == []
+    assert [f.kind for f in find_patterned(text, set(Kind), masks_private_addresses=True)] == ["IP_ADDRESS"]
 
 
 def test_only_the_kinds_asked_for_are_found() -> None:
@@ -89,7 +100,7 @@ def test_only_the_kinds_asked_for_are_found() -> None:
 
 @pytest.mark.parametrize("halves", [("x 4111 1111", "1111 1111 y"), ("x hong@exam", "ple.com y"), ("900101-12", "34567")])
 def test_halves_on_both_sides_of_a_border_are_found(halves: tuple[str, str]) -> None:
-    left, right = find_over_borders(halves, set(Kind), [[], []])
+    left, right = find_over_borders(halves, [[], []], lambda text: find_patterned(text, set(Kind)))
     assert halves[0][left[0].start :] in ("4111 1111", "hong@exam", "900101-12")
     assert halves[1][: right[0].end] in ("1111 1111", "ple.com", "34567")
 
