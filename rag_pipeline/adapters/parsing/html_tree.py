@@ -7,6 +7,7 @@ from typing import Any
 from lxml import etree
 
 from rag_pipeline.adapters.parsing.document import words
+from rag_pipeline.adapters.parsing.html_consent import is_consent, mentions_consent
 from rag_pipeline.adapters.parsing.html_hidden import HIDING_ATTRIBUTES, is_hidden, is_secret
 
 Node = Any
@@ -93,6 +94,8 @@ def _candidates(root: Node, markup: str) -> list[Node]:
     tests = [f"contains(@class, '{name}')" for name in sorted(_DROPPED_CLASSES) if name in markup]
     tests += [f"@{name}" for name in _DROPPED_ATTRIBUTES if name in markup]
     found = list(_compiled("//*[" + " or ".join(tests) + "]")(root)) if tests else []
+    if mentions_consent(markup):
+        found += _compiled("//*[@class or @id or @aria-label]")(root)
     return [*found, *root.iter("nav", "footer")]
 
 
@@ -102,8 +105,10 @@ def _compiled(path: str) -> Any:
 
 
 def _is_chrome(node: Node) -> bool:
-    """Whether the element serves to find one's way: navigation, the foot of the page, link marks."""
+    """Whether the element serves to find one's way: navigation, the foot of the page, link marks; or asks about cookies."""
     if node.get("role") in _DROPPED_ROLES or not _DROPPED_CLASSES.isdisjoint((node.get("class") or "").split()):
+        return True
+    if is_consent(node):
         return True
     return node.tag == "nav" or (
         node.tag == "footer" and next(node.iterancestors("article", "main", "section", "blockquote"), None) is None

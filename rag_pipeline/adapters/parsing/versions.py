@@ -18,7 +18,7 @@ PARSER_VERSIONS = {
     DocumentType.TEXT: 1,
     DocumentType.MARKDOWN: 1,
     DocumentType.RST: 1,
-    DocumentType.HTML: 1,
+    DocumentType.HTML: 2,
     DocumentType.PDF: 2,
     DocumentType.WORD: 1,
     DocumentType.SLIDES: 1,
