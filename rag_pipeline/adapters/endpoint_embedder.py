@@ -4,6 +4,7 @@ import base64
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import httpx
 import numpy as np
 
+from rag_pipeline.adapters.endpoint_pace import Breaker, RequestPace
 from rag_pipeline.adapters.model_files import tokenizer_file
 from rag_pipeline.adapters.model_tokens import TokenCounter, readable
 from rag_pipeline.errors import (
@@ -29,6 +31,8 @@ _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
 """Also the longest time that a server's ``Retry-After`` is obeyed."""
 _RETRIED = {408, 425, 429}
+_PART_TEXTS_MIN = 8
+"""Texts of a request at least, where a batch is shared out among several."""
 _TOO_LARGE = ("too large", "batch size", "too many inputs")
 _REMEDIES = {
     401: "check EMBEDDING_API_KEY",
@@ -56,6 +60,8 @@ class EndpointEmbedder:
         self._model = settings.endpoint_model or settings.model.partition("@")[0]
         self._encoding = "base64"
         self._sleep = sleep
+        self._pace = RequestPace(settings.requests_per_minute, sleep=sleep)
+        self._breaker = Breaker(self._system)
         self._counter = TokenCounter(tokenizer_file(Path(facts.path)), max_tokens=settings.max_tokens)
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._client = httpx.Client(timeout=settings.timeout_s, headers=headers)
@@ -78,29 +84,40 @@ class EndpointEmbedder:
         if not texts:
             return np.zeros((0, self.dimension), dtype=np.float32)
         self._counter.token_ids(texts)
-        matrix = self._read_vectors(self._post(texts), len(texts))
+        matrix = self._ask(texts)
         if self._facts.is_normalized:
             with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused by who keeps vectors
                 norms = np.linalg.norm(matrix, axis=1, keepdims=True)
                 matrix = np.divide(matrix, norms, out=matrix, where=norms > 0)
         return matrix
 
+    def _ask(self, texts: list[str]) -> Matrix:
+        """The vectors, asked for in several requests side by side where there are texts enough."""
+        parts = _parts(texts, self._settings.requests_at_once)
+        if len(parts) == 1:
+            return self._read_vectors(self._post(texts), len(texts))
+        with ThreadPoolExecutor(len(parts)) as pool:
+            return np.concatenate(list(pool.map(lambda part: self._read_vectors(self._post(part), len(part)), parts)))
+
     def _post(self, texts: list[str]) -> httpx.Response:
         """An answer with status 200, after as many tries as it is worth."""
-        problem = ""
-        for attempt in range(_ATTEMPTS):
+        problem, attempts = "", self._breaker.tries(_ATTEMPTS)
+        for attempt in range(attempts):
+            self._pace.wait()
             try:
                 response = self._send(texts)
             except httpx.TransportError as error:
                 problem, wait_s = type(error).__name__, None
             else:
                 if response.status_code not in _RETRIED and response.status_code < 500:
+                    self._breaker.note(is_up=True)
                     return self._accept(response, len(texts))
                 problem, wait_s = f"status {response.status_code}", _retry_after_s(response)
-            if attempt < _ATTEMPTS - 1:
+            if attempt < attempts - 1:
                 self._sleep(_wait_s(attempt, wait_s))
+        self._breaker.note(is_up=False)
         raise BackendUnavailableError(
-            f"no answer to {len(texts)} texts after {_ATTEMPTS} tries, the last one: {problem}; "
+            f"no answer to {len(texts)} texts after {attempts} tries, the last one: {problem}; "
             "see that the server is up, or raise embedding.timeout_s, and run again",
             system=self._system,
         )
@@ -145,6 +162,13 @@ class EndpointEmbedder:
                 "set embedding.model and embedding.endpoint_model to the same model"
             )
         return np.stack([rows[position] for position in range(count)])
+
+
+def _parts(texts: list[str], at_once: int) -> list[list[str]]:
+    """The texts in order, in so many parts of like number, none so small that the request would cost more than it brings."""
+    count = max(1, min(at_once, len(texts) // _PART_TEXTS_MIN))
+    size = -(-len(texts) // count)
+    return [texts[start : start + size] for start in range(0, len(texts), size)]
 
 
 def _embeddings_url(endpoint: str) -> httpx.URL:

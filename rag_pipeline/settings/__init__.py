@@ -91,6 +91,12 @@ class EmbeddingSettings(Section):
     )
     endpoint_model: str | None = Field(default=None, description="The name that the served model answers to; default `model`.")
     timeout_s: float = Field(default=60, gt=0, description="Seconds for one request to the endpoint.")
+    requests_at_once: int = Field(
+        default=4, ge=1, le=64, description="Requests that a batch is shared out among: a served model has more than one worker."
+    )
+    requests_per_minute: int | None = Field(
+        default=None, ge=1, description="Requests to the endpoint a minute at most, where it counts them; default: no limit."
+    )
     allow_insecure: bool = Field(
         default=False, description="Also an endpoint off this machine without TLS, for a network that nobody else reaches."
     )
