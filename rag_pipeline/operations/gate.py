@@ -90,12 +90,21 @@ def load_canaries(project: Project) -> list[Question]:
 def check_question_files(project: Project) -> list[str]:
     """What is doubtful about the files of questions: names of documents that are not indexed.
 
-    Raises SettingsError for a file that cannot be used, or is about other documents altogether: before a candidate is built
-    for hours, not after it.
+    Raises SettingsError for a file that cannot be used, or a golden set about other documents altogether: before a candidate is
+    built for hours, not after it. A canary whose document is gone is what canaries are for: the gate tells.
     """
+    golden = load_golden_set(project)
+    measured, unknown = _unknown_names(project, golden), _unknown_names(project, load_canaries(project))
+    if golden and measured == list(dict.fromkeys(name for question in golden for name in question.relevant)):
+        raise SettingsError(
+            f"release.golden_set: none of the {len(measured)} documents that its questions name is indexed, such as "
+            f"{measured[0]}; take questions about these documents, or name documents by the end of their uri"
+        )
+    found = {"release.golden_set": measured, "release.canaries": unknown}
     return [
-        *_check_names(project, "release.golden_set", load_golden_set(project)),
-        *_check_names(project, "release.canaries", load_canaries(project)),
+        f"{setting}: {len(names)} of the documents that its questions name are not indexed, such as {names[0]}"
+        for setting, names in found.items()
+        if names
     ]
 
 
@@ -103,22 +112,11 @@ def _load(project: Project, path: str | None) -> list[Question]:
     return load_questions(Path(project.settings.resolve(path))) if path else []
 
 
-def _check_names(project: Project, setting: str, questions: list[Question]) -> list[str]:
+def _unknown_names(project: Project, questions: list[Question]) -> list[str]:
+    """Names of documents in questions that no document of the ledger has; none before the first scan."""
     documents = project.ledger.documents().values() if questions else []
-    if not documents:
-        return []
-    unknown = unknown_names(questions, (place for document in documents for place in (document.uri, document.path)))
-    names = {name for question in questions for name in question.relevant}
-    if len(unknown) == len(names):
-        raise SettingsError(
-            f"{setting}: none of the {len(names)} documents that its questions name is indexed, such as {unknown[0]}; "
-            "take questions about these documents, or name documents by the end of their uri"
-        )
-    if not unknown:
-        return []
-    return [
-        f"{setting}: {len(unknown)} of the {len(names)} documents that its questions name are not indexed, such as {unknown[0]}"
-    ]
+    places = [place for document in documents for place in (document.uri, document.path)]
+    return unknown_names(questions, places) if places else []
 
 
 def search_by(project: Project, collection: str) -> Search:

@@ -78,7 +78,8 @@ def embedded(project: Project) -> int:
     [
         ("golden_set", None, "cannot be read"),
         ("golden_set", "no json", "line 1: not a JSON object"),
-        ("canaries", '{"query": "what?", "relevant": ["other/nowhere.html"]}', "none of the 1 documents"),
+        ("golden_set", '{"query": "what?", "relevant": ["other/nowhere.html"]}', "none of the 1 documents"),
+        ("canaries", '{"query": "what?"}', "'relevant' must be a list"),
     ],
 )
 def test_files_of_questions_that_cannot_be_used_stop_a_reindex_before_its_work(
@@ -106,7 +107,7 @@ def test_a_golden_set_that_names_some_other_documents_says_so_and_judges(pair: P
     verdict = find_verdict(project, live_name(project))
     assert verdict is not None
     retrieval = next(check for check in verdict.checks if check.name == "retrieval")
-    assert "1 of the 7 documents that its questions name are not indexed, such as gone.md" in retrieval.summary
+    assert "1 of the documents that its questions name are not indexed, such as gone.md" in retrieval.summary
 
 
 def test_a_plan_says_that_a_reindex_would_not_start_for_want_of_space(live: Path, opened: list[Project]) -> None:
