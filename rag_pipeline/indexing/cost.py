@@ -66,8 +66,6 @@ class Space:
     """In the store, for vectors and graph."""
     disk_bytes: int
     """Collection and vector artifact."""
-    artifact_bytes: int
-    """The vector artifact alone, which lies in the state and not in the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +114,7 @@ def space_of(points: int, dimension: int) -> Space:
     """What so many points fill."""
     vectors = points * dimension * NUMBER_BYTES
     memory = int(vectors * GRAPH_FACTOR)
-    return Space(points, memory, disk_bytes=memory + vectors + points * PAYLOAD_BYTES, artifact_bytes=vectors)
+    return Space(points, memory, disk_bytes=memory + vectors + points * PAYLOAD_BYTES)
 
 
 def store_nodes(space: Space, node_memory_gib: float) -> int:

@@ -1,6 +1,5 @@
 """What an index run and a reindex would do, and what a second collection would need."""
 
-import shutil
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,15 +76,10 @@ def estimate_space(project: Project, chosen: Collections) -> Space:
 
 
 def space_problem(project: Project, space: Space) -> str | None:
-    """Why the second collection does not fit, or None.
-
-    A server does not tell what is free there: then the vectors in the artifacts alone count.
-    """
+    """Why the second collection does not fit, or None; a server does not tell what is free there."""
     free, needed = project.store.free_bytes(), space.disk_bytes
-    if free is None:
-        free, needed = shutil.disk_usage(project.local_state).free, space.artifact_bytes
     floor = project.settings.release.min_free_gb * 2**30
-    if free - needed >= floor:
+    if free is None or free - needed >= floor:
         return None
     return (
         f"the second collection needs about {needed / 2**30:.2f} GiB and {floor / 2**30:.2f} GiB must stay free, but "

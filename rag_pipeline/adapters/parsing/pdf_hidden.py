@@ -7,6 +7,8 @@ from typing import Any
 import pypdfium2.raw as pdfium
 
 _TINY_POINTS = 1.5
+_TINY_SHARE = 0.01
+"""Of the page's shorter side: on a small page, such as a logo that is scaled up where it stands, such letters are read."""
 _WHITE = 250
 """Each of red, green and blue from which paper and letters look the same."""
 _PICTURE_SHARE = 0.5
@@ -17,7 +19,7 @@ _INVISIBLE_MODES = (pdfium.FPDF_TEXTRENDERMODE_INVISIBLE, pdfium.FPDF_TEXTRENDER
 def hidden_texts(page: Any) -> list[Any]:
     """The text objects of the page itself that nobody sees."""
     texts = list(page.get_objects(filter=[pdfium.FPDF_PAGEOBJ_TEXT], max_depth=1))
-    suspects = [text for text in texts if _is_invisible(text) or _is_tiny(text) or _is_white(text) or _is_off(text, page)]
+    suspects = [text for text in texts if _is_invisible(text) or _is_tiny(text, page) or _is_white(text) or _is_off(text, page)]
     if not suspects:
         return []
     grounds = list(_grounds(page))
@@ -33,7 +35,7 @@ def take_out(page: Any, texts: list[Any]) -> None:
 
 def _is_seen(text: Any, grounds: list[tuple[float, ...]], page: Any, *, is_scan: bool) -> bool:
     """Whether there is an honest reason: the text layer of a scan, or white letters on a dark ground."""
-    if _is_off(text, page) or _is_tiny(text):
+    if _is_off(text, page) or _is_tiny(text, page):
         return is_scan and _is_invisible(text)
     if _is_invisible(text):
         return is_scan
@@ -45,13 +47,13 @@ def _is_invisible(text: Any) -> bool:
     return bool(pdfium.FPDFTextObj_GetTextRenderMode(text.raw) in _INVISIBLE_MODES)
 
 
-def _is_tiny(text: Any) -> bool:
+def _is_tiny(text: Any, page: Any) -> bool:
     size = ctypes.c_float()
     if not pdfium.FPDFTextObj_GetFontSize(text.raw, size):
         return False
     matrix = text.get_matrix()
     scale = max(abs(matrix.a), abs(matrix.b), abs(matrix.c), abs(matrix.d))
-    return bool(0 < size.value * scale < _TINY_POINTS)
+    return bool(0 < size.value * scale < min(_TINY_POINTS, _TINY_SHARE * min(page.get_size())))
 
 
 def _is_white(text: Any) -> bool:

@@ -19,7 +19,7 @@ PARSER_VERSIONS = {
     DocumentType.MARKDOWN: 1,
     DocumentType.RST: 1,
     DocumentType.HTML: 2,
-    DocumentType.PDF: 2,
+    DocumentType.PDF: 3,
     DocumentType.WORD: 1,
     DocumentType.SLIDES: 1,
     DocumentType.TABLE: 1,
