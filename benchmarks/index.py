@@ -31,6 +31,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+sys.path.insert(0, str(Path(__file__).parent.parent))  # stand-ins come from the tests
+
 from rag_pipeline.operations.progress import SILENT
 from rag_pipeline.project import Project
 
@@ -90,18 +92,18 @@ def chunk_texts(folder: Path) -> list[str]:
     return sorted(texts)
 
 
-def plain_encode(folder: Path, texts: list[str], *, only: tuple[str, ...] = ("float32", "bfloat16")) -> dict[str, float]:
+def plain_encode(folder: Path, texts: list[str], arguments: argparse.Namespace) -> dict[str, float]:
     """Seconds of ``encode`` by arithmetic and batch size; the model's load is left out."""
     import torch
     from sentence_transformers import SentenceTransformer
 
     path = Project.load(folder / "rag_pipeline.yaml").facts.path
     seconds = {}
-    for name, dtype in ((name, getattr(torch, name)) for name in only):
+    for name, dtype in ((name, getattr(torch, name)) for name in arguments.arithmetic):
         model = SentenceTransformer(path, device="cpu", model_kwargs={"dtype": dtype})
         model.max_seq_length = 512
         model.encode(texts[:16], show_progress_bar=False)
-        for batch in (32, 64):
+        for batch in arguments.batches:
             started = time.perf_counter()
             model.encode(
                 texts,
@@ -124,7 +126,7 @@ def bench_first(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     make_corpus(folder, arguments.corpus, arguments.pages)
     seconds, values = rag_index(folder)
     texts = chunk_texts(folder)
-    plain = plain_encode(folder, texts, only=tuple(arguments.arithmetic))
+    plain = plain_encode(folder, texts, arguments)
     best = min(plain, key=plain.__getitem__)
     return {
         "documents": values["documents"]["new"],
@@ -147,9 +149,9 @@ def bench_switch(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     rag_index(folder)
     write_settings(folder, embedding={"document_prompt": "passage: "})
     prompted = ["passage: " + text for text in chunk_texts(folder)]
-    before = plain_encode(folder, prompted, only=tuple(arguments.arithmetic))
+    before = plain_encode(folder, prompted, arguments)
     seconds, values = rag_index(folder, "reindex")
-    after = plain_encode(folder, prompted, only=tuple(arguments.arithmetic))
+    after = plain_encode(folder, prompted, arguments)
     best = min(*before.values(), *after.values())
     return {
         "documents": arguments.pages,
@@ -351,6 +353,7 @@ def main() -> None:
     parser.add_argument(
         "--arithmetic", nargs="+", default=["float32", "bfloat16"], help="of the plain encode; the best of these counts"
     )
+    parser.add_argument("--batches", type=int, nargs="+", default=[32, 64], help="sizes of its batches")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="an empty working folder; default: a temporary one")
     arguments = parser.parse_args()

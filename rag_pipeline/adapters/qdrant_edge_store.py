@@ -210,6 +210,9 @@ class QdrantEdgeStore:
             if held.vector is not None:
                 yield Point(held.id, held.vector, held.sparse or SparseVector((), ()), held.payload)
 
+    def server_version(self) -> str | None:
+        return None
+
     def free_bytes(self) -> int | None:
         return self._folder.free_bytes()
 

@@ -236,6 +236,9 @@ class QdrantServerStore:
             self._call(f"waking '{name}'", _start_optimizers(name))
         return status == models.CollectionStatus.GREEN
 
+    def server_version(self) -> str | None:
+        return self._call("asking for the version", lambda client: client.info().version)
+
     def free_bytes(self) -> int | None:
         return None
 

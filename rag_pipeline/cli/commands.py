@@ -57,7 +57,7 @@ def index(frame: Frame, approve_deletes: bool, compare_all: bool) -> int:
         say(f"note: the settings ask for another index ({'; '.join(change.change.describe())}); see rag plan, then rag reindex")
     quarantined = values["documents"]["quarantined"]
     if quarantined:
-        say(f"warning: {quarantined} documents are in quarantine; see rag quarantine list")
+        say(f"warning: {tables.count_of(quarantined, 'document')} in quarantine; see rag quarantine list")
     return FINE
 
 

@@ -5,14 +5,19 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from packaging.version import Version
+
 from rag_pipeline.adapters.parser_pool import measures_in_force
 from rag_pipeline.adapters.parsing import sandbox
 from rag_pipeline.cli.frame import Frame
+from rag_pipeline.cli.tables import count_of
 from rag_pipeline.errors import RagPipelineError
 from rag_pipeline.operations.gate import check_question_files
 from rag_pipeline.project import Project
 
 FREE_SPACE_MIN_BYTES = 1 << 30
+SERVER_VERSION_MIN = "1.19.0"
+"""Of Qdrant: its release notes name a path traversal in snapshots that it ends. audit/floors.yaml says the same of the image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +65,8 @@ def _look_at_state(project: Project) -> Diagnosis:
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         return Diagnosis("state", False, f"{folder} cannot be written", "give this user write permission, or change 'state'")
-    return Diagnosis(
-        "state", True, f"{folder}, generation {project.ledger.generation()}, {project.ledger.count_documents()} documents"
-    )
+    documents = count_of(project.ledger.count_documents(), "document")
+    return Diagnosis("state", True, f"{folder}, generation {project.ledger.generation()}, {documents}")
 
 
 def _look_at_disk(project: Project) -> Diagnosis:
@@ -74,8 +78,13 @@ def _look_at_disk(project: Project) -> Diagnosis:
 
 def _look_at_store(project: Project) -> Diagnosis:
     names = project.store.collections()
-    live = project.store.resolve_alias(project.settings.alias)
-    return Diagnosis("store", True, f"{project.settings.store.kind}, {len(names)} collections, live: {live or 'nothing yet'}")
+    live, version = project.store.resolve_alias(project.settings.alias), project.store.server_version()
+    kind = project.settings.store.kind + (f" {version}" if version else "")
+    detail = f"{kind}, {count_of(len(names), 'collection')}, live: {live or 'nothing yet'}"
+    if version and Version(version) < Version(SERVER_VERSION_MIN):
+        remedy = f"upgrade it to {SERVER_VERSION_MIN} or newer: older ones let a snapshot's name reach other files"
+        return Diagnosis("store", False, detail, remedy)
+    return Diagnosis("store", True, detail)
 
 
 def _look_at_sources(project: Project) -> Diagnosis:

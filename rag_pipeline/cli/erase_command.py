@@ -7,6 +7,7 @@ import click
 
 from rag_pipeline.cli.commands import main
 from rag_pipeline.cli.frame import FAILED, FINE, WRONG_USE, Frame, say, shared_options
+from rag_pipeline.cli.tables import count_of
 
 
 @main.command()
@@ -36,7 +37,7 @@ def erase(frame: Frame, documents: tuple[str, ...], subject: str | None, dry_run
             return WRONG_USE
         if dry_run:
             return _show_choice(frame, project, chosen)
-        if not yes and not click.confirm(f"Erase {len(chosen.ids)} documents for good?", err=True):
+        if not yes and not click.confirm(f"Erase {count_of(len(chosen.ids), 'document')} for good?", err=True):
             say("nothing was erased")
             return FAILED
         return _answer(frame, erasing.erase(project, chosen))
@@ -79,7 +80,7 @@ def _show_choice(frame: Frame, project: Any, chosen: Any) -> int:
     else:
         for row in rows:
             frame.console.print(row["uri"] or row["document_id"])
-        frame.console.print(f"{len(rows)} documents would go, {chosen.copies} of them equal copies")
+        frame.console.print(f"{count_of(len(rows), 'document')} would go, {chosen.copies} of them equal copies")
     return FINE
 
 
@@ -100,7 +101,8 @@ def _answer(frame: Frame, done: Any) -> int:
         frame.answer(values)
         return FINE if done.is_proven else FAILED
     console = frame.console
-    console.print(f"{len(done.documents)} documents erased: {done.points} points, {done.records} records that named them")
+    gone = f"{count_of(done.points, 'point')}, {count_of(done.records, 'record')} that named them"
+    console.print(f"{count_of(len(done.documents), 'document')} erased: {gone}")
     console.print(
         f"looked for {proof.pieces} pieces of their text and their ids in {proof.points} points and {proof.files} files: "
         + ("nothing left" if done.is_proven else "NOT PROVEN GONE")

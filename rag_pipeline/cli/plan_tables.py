@@ -6,10 +6,9 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from rag_pipeline.cli.tables import show_rows
+from rag_pipeline.cli.tables import count_of, show_rows
 from rag_pipeline.indexing.cost import ASSUMED_TOKENS_PER_S, Duration, Space
 from rag_pipeline.indexing.plan import Plan
-from rag_pipeline.indexing.reports import DOCUMENT_COUNTS
 from rag_pipeline.operations.plan import ReleasePlan, WholePlan
 
 MIB = 2**20
@@ -18,15 +17,10 @@ MIB = 2**20
 def plan_values(whole: WholePlan) -> dict[str, Any]:
     """The JSON: what ``rag index`` would do, and under ``release`` what ``rag reindex`` would."""
     scan = whole.index.scan
-    counts = scan.counts if scan else None
     return {
         **_work(whole.index, whole.duration),
         **_space(whole.space),
-        "documents": {
-            **({name: getattr(counts, name) for name in DOCUMENT_COUNTS} if counts else {}),
-            "parse": whole.index.parse,
-            "chunk": whole.index.chunk,
-        },
+        "documents": {**whole.documents, "parse": whole.index.parse, "chunk": whole.index.chunk},
         "tokens_per_s": whole.tokens_per_s or ASSUMED_TOKENS_PER_S,
         "is_rate_measured": whole.tokens_per_s is not None,
         "rate_of": whole.rate_of,
@@ -90,10 +84,10 @@ def _release_values(release: ReleasePlan) -> dict[str, Any]:
 def _work_line(work: Mapping[str, Any], values: Mapping[str, Any]) -> str:
     about = "about " if work["is_estimate"] else ""
     return (
-        f"{work['documents']['parse']} documents to parse, {work['documents']['chunk']} to cut, "
-        f"{about}{work['chunks']['embed']} chunks to embed, {about}{work['tokens']} tokens: {work['minutes']} minutes "
-        f"at {values['tokens_per_s']:.0f} tokens/s ({values['rate_of']}); "
-        f"+{work['points']['upsert']} -{work['points']['delete']} points in {work['buckets']} buckets"
+        f"{count_of(work['documents']['parse'], 'document')} to parse, {work['documents']['chunk']} to cut, "
+        f"{about}{count_of(work['chunks']['embed'], 'chunk')} to embed, {about}{work['tokens']} tokens: "
+        f"{work['minutes']} minutes at {values['tokens_per_s']:.0f} tokens/s ({values['rate_of']}); "
+        f"+{work['points']['upsert']} -{work['points']['delete']} points in {count_of(work['buckets'], 'bucket')}"
     )
 
 

@@ -53,7 +53,8 @@ def quarantine_show(frame: Frame, document: str) -> int:
         frame.answer(values)
     else:
         for row in values:
-            tables.show_rows(frame.console, ["", ""], [(name.replace("_", " "), value) for name, value in row.items()])
+            told = [(name.replace("_", " "), "not told" if value is None else value) for name, value in row.items()]
+            tables.show_rows(frame.console, ["", ""], told)
     return FINE
 
 
@@ -75,8 +76,7 @@ def quarantine_retry(frame: Frame, document: str | None, reason: str | None) -> 
     if frame.is_json:
         frame.answer({"forgotten": len(entries)})
     else:
-        what = "1 failure" if len(entries) == 1 else f"{len(entries)} failures"
-        frame.console.print(f"{what} forgotten; the next rag index tries again")
+        frame.console.print(f"{tables.count_of(len(entries), 'failure')} forgotten; the next rag index tries again")
     return FINE
 
 
@@ -94,7 +94,7 @@ def quarantine_export(frame: Frame, file: Path) -> int:
     except OSError as error:
         say(f"error: {file} cannot be written ({error.strerror or error}); choose another place")
         return FAILED
-    say(f"{len(rows)} documents written to {file}")
+    say(f"{tables.count_of(len(rows), 'document')} written to {file}")
     return FINE
 
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from rag_pipeline.cli.dagster_run import RunResult
-from rag_pipeline.cli.tables import describe_lanes, show_rows
+from rag_pipeline.cli.tables import count_of, describe_lanes, show_rows
 
 
 def release_values(done: RunResult) -> dict[str, Any]:
@@ -46,8 +46,9 @@ def show_release(console: Console, values: Mapping[str, Any]) -> None:
     if values["candidate"] and values["points"]["total"]:
         chunks, points = values["chunks"], values["points"]
         console.print(
-            f"{values['candidate']}: {chunks['total']} chunks ({chunks['embedded']} embedded now), {points['total']} points "
-            f"(+{points['upserted']} -{points['deleted']}), {values['parsed']} documents parsed"
+            f"{values['candidate']}: {count_of(chunks['total'], 'chunk')} ({chunks['embedded']} embedded now), "
+            f"{count_of(points['total'], 'point')} (+{points['upserted']} -{points['deleted']}), "
+            f"{count_of(values['parsed'], 'document')} parsed"
         )
         if values["lanes"]["bottleneck"]:
             console.print(describe_lanes(values["lanes"]))

@@ -33,15 +33,20 @@ def show_rows(console: Console, columns: Sequence[str], rows: Iterable[Sequence[
     console.print(table)
 
 
+def count_of(number: int, noun: str) -> str:
+    """``1 document``, ``2 documents``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def show_index(console: Console, values: Mapping[str, Any]) -> None:
     """The result of ``rag index``."""
     documents = values["documents"]
     show_rows(console, list(documents), [list(documents.values())])
     chunks, points, seconds = values["chunks"], values["points"], values["seconds"]
     console.print(
-        f"{chunks['total']} chunks ({chunks['embedded']} embedded now, {chunks['reused']} reused), "
-        f"{points['total']} points (+{points['upserted']} -{points['deleted']}) in {values['collection'] or 'no collection'}, "
-        f"generation {values['generation']}, {seconds['total']:.1f} s"
+        f"{count_of(chunks['total'], 'chunk')} ({chunks['embedded']} embedded now, {chunks['reused']} reused), "
+        f"{count_of(points['total'], 'point')} (+{points['upserted']} -{points['deleted']}) "
+        f"in {values['collection'] or 'no collection'}, generation {values['generation']}, {seconds['total']:.1f} s"
     )
     if values["lanes"]["bottleneck"]:
         console.print(describe_lanes(values["lanes"]))
@@ -121,7 +126,7 @@ def _status_rows(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     if values["paused"]:
         yield "reindex", "paused; rag reindex goes on"
     for source in values["sources"]:
-        yield f"source {source['name']}", f"{source['url']} ({source['documents']} documents)"
+        yield f"source {source['name']}", f"{source['url']} ({count_of(source['documents'], 'document')})"
 
 
 def show_collections(console: Console, collections: Sequence[Mapping[str, Any]]) -> None:
@@ -129,7 +134,7 @@ def show_collections(console: Console, collections: Sequence[Mapping[str, Any]])
     table = _table("collection", "state", "points", "model")
     table.columns[0].no_wrap = all(len(row["name"]) <= NAME_WIDTH_MAX for row in collections)
     for row in collections:
-        built = f", {row['buckets']} buckets" if row["state"] == "building" else ""
+        built = f", {count_of(row['buckets'], 'bucket')}" if row["state"] == "building" else ""
         cells = (row["name"], row["state"] + built, row["points"], short_model(row["model"]))
         table.add_row(*(escape(str(cell)) for cell in cells))
     console.print(table)
@@ -164,13 +169,14 @@ def fsck_values(report: FsckReport, *, repaired: bool) -> dict[str, Any]:
 def show_fsck(console: Console, values: Mapping[str, Any]) -> None:
     """The result of ``rag fsck``."""
     findings = values["findings"]
-    compared = f"{values['documents']} documents ({values['quarantined']} in quarantine) and {values['points']} points compared"
+    documents, points = count_of(values["documents"], "document"), count_of(values["points"], "point")
+    compared = f"{documents} ({values['quarantined']} in quarantine) and {points} compared"
     if not findings:
         console.print(f"[green]clean[/green]: {compared}")
         return
     rows = [(f["kind"], f["subject"], f["detail"]) for f in findings[:SHOWN_ROWS]]
     show_rows(console, ["finding", "of", "detail"], rows)
-    console.print(f"{len(findings)} findings; {compared}; rag fsck --repair reconciles")
+    console.print(f"{count_of(len(findings), 'finding')}; {compared}; rag fsck --repair reconciles")
 
 
 QUARANTINE_COLUMNS = ("path", "source", "document_id", "reason", "detail", "type", "content_hash", "attempts", "generation")

@@ -1,8 +1,10 @@
 """What must hold after every run, as asset checks; each reads the ledger or counts, none scans the corpus."""
 
+from dataclasses import asdict
+
 import dagster as dg
 
-from rag_pipeline.indexing.status import count_documents
+from rag_pipeline.indexing.status import account_for_documents, count_documents
 from rag_pipeline.operations.follow import measure_freshness
 from rag_pipeline.operations.leaks import find_leaks
 from rag_pipeline.project import Project
@@ -33,14 +35,10 @@ def _no_truncation(project: Project) -> dg.AssetChecksDefinition:
 
 
 def _counts_add_up(project: Project) -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset="documents", description="Every document that was seen is indexed or quarantined.")
+    @dg.asset_check(asset="documents", description="Everything that was seen is indexed, in quarantine or left out by a rule.")
     def counts_add_up() -> dg.AssetCheckResult:
-        counts = count_documents(project.ledger, project.target.name)
-        return dg.AssetCheckResult(
-            passed=counts.seen == counts.indexed + counts.quarantined,
-            severity=dg.AssetCheckSeverity.ERROR,
-            metadata={"seen": counts.seen, "indexed": counts.indexed, "quarantined": counts.quarantined},
-        )
+        account = account_for_documents(project.ledger, project.target.name)
+        return dg.AssetCheckResult(passed=account.adds_up, severity=dg.AssetCheckSeverity.ERROR, metadata=asdict(account))
 
     return counts_add_up
 
@@ -49,7 +47,7 @@ def _quarantine_share(project: Project) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="documents", description="Few documents are in quarantine: any warns, too many fail.")
     def quarantine_share() -> dg.AssetCheckResult:
         counts = count_documents(project.ledger, project.target.name)
-        share = counts.quarantined / counts.seen if counts.seen else 0.0
+        share = counts.quarantined_share
         too_many = share > project.settings.quarantine.fail_share
         return dg.AssetCheckResult(
             passed=counts.quarantined == 0,

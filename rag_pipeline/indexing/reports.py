@@ -60,7 +60,7 @@ def release_values(release: Release, *, counts: DocumentCounts) -> dict[str, Any
         "previous": release.previous,
         "switched": release.is_switched,
         "reason": release.reason,
-        "seen": counts.seen,
+        "documents": counts.documents,
         "quarantined": counts.quarantined,
     }
 
@@ -69,10 +69,10 @@ def find_problems(parts: Parts, *, fail_share: float) -> list[str]:
     """Why a run whose work is done must not look green: deletions held back, a source not listed, too much quarantine."""
     problems = list(parts.get("scan", {}).get("problems", []))
     release = parts.get("release", {})
-    seen, quarantined = release.get("seen", 0), release.get("quarantined", 0)
-    if seen and quarantined / seen > fail_share:
+    documents, quarantined = release.get("documents", 0), release.get("quarantined", 0)
+    if documents and quarantined / documents > fail_share:
         problems.append(
-            f"{quarantined} of {seen} documents are in quarantine, more than quarantine.fail_share {fail_share:g}; "
+            f"{quarantined} of {documents} documents are in quarantine, more than quarantine.fail_share {fail_share:g}; "
             "see rag quarantine list"
         )
     return problems
@@ -85,7 +85,7 @@ def index_values(parts: Parts, ledger: Ledger, *, seconds: float) -> dict[str, A
     return {
         "generation": scan.get("generation", 0),
         "collection": release.get("collection"),
-        "documents": _disjoint(scan, ledger),
+        "documents": count_each_once(scan, ledger),
         "parsed": build.get("parsed", 0),
         "chunks": build.get("chunks", nothing),
         "points": build.get("points", {"upserted": 0, "deleted": 0, "total": 0}),
@@ -97,8 +97,8 @@ def index_values(parts: Parts, ledger: Ledger, *, seconds: float) -> dict[str, A
     }
 
 
-def _disjoint(scan: Mapping[str, Any], ledger: Ledger) -> dict[str, int]:
-    """Counts of the scan with quarantined documents taken out of the kind that they were counted under."""
+def count_each_once(scan: Mapping[str, Any], ledger: Ledger) -> dict[str, int]:
+    """Documents by what the scan found; one that is in quarantine counts only there."""
     counts = {name: scan.get("documents", {}).get(name, 0) for name in DOCUMENT_COUNTS}
     failed = {entry.document_id for entry in ledger.quarantine()}
     documents = ledger.documents().values() if failed else ()

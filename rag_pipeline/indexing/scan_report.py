@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from rag_pipeline.errors import DeleteBrakeError, RagPipelineError, SourceUnavailableError
+from rag_pipeline.indexing.blocking import ERASED
 from rag_pipeline.indexing.changes import Change, ChangeKind
 
 SHOWN_CHANGES = 100
@@ -111,6 +112,19 @@ class ChangeSummary:
 
     def __bool__(self) -> bool:
         return bool(self.reasons)
+
+
+def with_erased(summary: Mapping[str, Any], erased: Mapping[str, int]) -> dict[str, Any]:
+    """The summary of a scan after documents of its sources were erased: what was indexed counts as left out."""
+    sources = {name: _with_excluded(told, ERASED, erased.get(name, 0)) for name, told in summary.get("sources", {}).items()}
+    return {**summary, "sources": sources} if sources else dict(summary)
+
+
+def _with_excluded(told: Mapping[str, Any], reason: str, more: int) -> dict[str, Any]:
+    if not more:
+        return dict(told)
+    by_reason = {**told["excluded_by_reason"], reason: told["excluded_by_reason"].get(reason, 0) + more}
+    return {**told, "excluded": told["excluded"] + more, "excluded_by_reason": by_reason}
 
 
 def _source_summary(source: SourceScan) -> dict[str, Any]:

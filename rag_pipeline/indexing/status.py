@@ -1,16 +1,18 @@
 """What the ledger says of the index, without reading the store's points."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from rag_pipeline.ports import Ledger
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentCounts:
-    """Documents of the newest scan, and what became of them in one collection."""
+    """Documents that the ledger knows, and what became of them in one collection."""
 
-    seen: int
+    documents: int
     indexed: int
     quarantined: int
     reasons: dict[str, int]
@@ -18,8 +20,27 @@ class DocumentCounts:
 
     @property
     def quarantined_share(self) -> float:
-        """Quarantined of seen; 0 where nothing was seen."""
-        return self.quarantined / self.seen if self.seen else 0.0
+        """Quarantined of all documents; 0 where there are none."""
+        return self.quarantined / self.documents if self.documents else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentAccount:
+    """Where everything is that the newest scan saw (reliability.md, P10)."""
+
+    seen: int
+    """What the listings held, left out or not, and what is kept of a source that was not listed or lost too much."""
+    indexed: int
+    quarantined: int
+    excluded: int
+    """Left out by a rule of the source or by an erasure."""
+    unbuilt: int
+    """In buckets that no run has built for this collection yet."""
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether nothing was skipped in silence."""
+        return self.seen == self.indexed + self.quarantined + self.excluded + self.unbuilt
 
 
 def count_documents(ledger: Ledger, collection: str) -> DocumentCounts:
@@ -27,8 +48,28 @@ def count_documents(ledger: Ledger, collection: str) -> DocumentCounts:
     states = ledger.bucket_states(collection).values()
     quarantined = sum(state.quarantined for state in states)
     return DocumentCounts(
-        seen=ledger.count_documents(),
+        documents=ledger.count_documents(),
         indexed=sum(state.seen for state in states) - quarantined,
         quarantined=quarantined,
         reasons=dict(Counter(entry.reason for entry in ledger.quarantine()).most_common()),
     )
+
+
+def account_for_documents(ledger: Ledger, collection: str) -> DocumentAccount:
+    """What the scan said beside what the buckets say; two counts that were made apart."""
+    sources: Mapping[str, Mapping[str, Any]] = (ledger.scan_summary() or {}).get("sources", {})
+    counts = count_documents(ledger, collection)
+    built = ledger.bucket_states(collection).keys()
+    return DocumentAccount(
+        seen=sum(_seen(ledger, name, told) for name, told in sources.items()),
+        indexed=counts.indexed,
+        quarantined=counts.quarantined,
+        excluded=sum(told["excluded"] for told in sources.values()),
+        unbuilt=sum(bucket not in built for bucket, *_ in ledger.contents()),
+    )
+
+
+def _seen(ledger: Ledger, source: str, told: Mapping[str, Any]) -> int:
+    if told["error"]:
+        return len(ledger.documents(source=source))
+    return int(told["seen"] + told["blocked"])

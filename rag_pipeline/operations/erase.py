@@ -6,6 +6,7 @@ it before anything else. Records are cleared first, while the artifacts still te
 
 import os
 import uuid
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from rag_pipeline.guardrails.pii.subjects import subject_digest
 from rag_pipeline.indexing.blocking import Blocked, read_blocked
 from rag_pipeline.indexing.erased_text import Subject, all_text, names_of, pieces_of, strings_in, without_common
 from rag_pipeline.indexing.identity import content_digest, document_id, text_digest
+from rag_pipeline.indexing.scan_report import with_erased
 from rag_pipeline.operations.erasure_proof import Proof, prove_absence
 from rag_pipeline.operations.progress import SILENT
 from rag_pipeline.project import Project
@@ -199,10 +201,10 @@ def _clear_records(project: Project, pieces: list[str]) -> int:
 
 def _forget_documents(project: Project, blocked: Blocked) -> None:
     """Out of the ledger, its quarantine included, whatever the sources say now."""
-    records = project.ledger.documents().values()
-    gone = [r.document_id for r in records if blocked.holds(r.document_id, r.content_hash)]
+    records = project.ledger.documents()
+    gone = [key for key, record in records.items() if blocked.holds(key, record.content_hash)]
     if gone:
-        summary = project.ledger.scan_summary() or {}
+        summary = with_erased(project.ledger.scan_summary() or {}, Counter(records[key].source for key in gone))
         project.ledger.commit_scan(generation=project.ledger.generation(), upserts=[], deletes=gone, summary=summary)
 
 

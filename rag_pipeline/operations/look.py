@@ -25,7 +25,7 @@ def is_in_step(project: Project) -> bool:
 
 def _is_quarantine_full(project: Project) -> bool:
     counts = count_documents(project.ledger, project.target.name)
-    return counts.quarantined > project.settings.quarantine.fail_share * counts.seen
+    return counts.quarantined_share > project.settings.quarantine.fail_share
 
 
 def report_in_step(project: Project) -> BuildReport:

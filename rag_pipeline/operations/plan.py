@@ -7,6 +7,7 @@ from rag_pipeline.errors import SettingsError
 from rag_pipeline.indexing.collections import Collections
 from rag_pipeline.indexing.cost import Duration, Space, space_of
 from rag_pipeline.indexing.plan import DryLedger, Plan
+from rag_pipeline.indexing.reports import count_each_once, scan_values
 from rag_pipeline.operations.gate import check_question_files
 from rag_pipeline.operations.progress import SILENT
 from rag_pipeline.ports import Ledger
@@ -33,6 +34,8 @@ class WholePlan:
     """What ``rag index`` and ``rag reindex`` would do."""
 
     index: Plan
+    documents: dict[str, int]
+    """By what the scan found, each once: one that is in quarantine counts only there."""
     duration: Duration
     """Of the index run."""
     space: Space
@@ -58,6 +61,7 @@ def make_plan(project: Project) -> WholePlan:
     dimension = chosen.target_spec.vector_space.dimension
     return WholePlan(
         index=index,
+        documents=count_each_once(scan_values(scan), ledger),
         duration=index.duration(rate, dimension),
         space=_space_after(project, index, chosen.target.name, dimension),
         changes=chosen.change.describe(),

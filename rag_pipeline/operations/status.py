@@ -30,7 +30,7 @@ def read_status(project: Project) -> dict[str, Any]:
         "candidate": begun[-1].name if begun else None,
         "retired": [record.name for record in records if record.state is CollectionState.RETIRED],
         "sources": [{"name": s.name, "url": s.url, "documents": by_source[s.name]} for s in project.settings.sources],
-        "documents": counts.seen,
+        "documents": counts.documents,
         "copies": count_copies(seen),
         "points": info.points if info else 0,
         "quarantined": counts.quarantined,

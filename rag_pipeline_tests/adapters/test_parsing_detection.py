@@ -46,6 +46,8 @@ PAGE = "<!DOCTYPE html><html><head><title>t</title></head><body><p>Hello</p></bo
         (b"From: the desk of Ada\n\nDear all,\n", "a.txt", (DocumentType.TEXT, "text")),
         (b"Name: x\nVersion: 1\n\n", "a.txt", (DocumentType.TEXT, "text")),
         (b"plain", "a.pdf", (DocumentType.TEXT, "text")),
+        (b"%PDF-1.4\nis how a PDF begins", "a.txt", (DocumentType.TEXT, "text")),
+        (b"%PDF-1.4\ncut off", "A.PDF", (DocumentType.PDF, "pdf")),
     ],
 )
 def test_content_decides_and_the_name_only_between_plain_texts(

@@ -518,6 +518,11 @@ def test_free_space_is_told_or_unknown(store: VectorStore) -> None:
     assert free is None or free > 0
 
 
+def test_the_version_is_that_of_a_server(store: VectorStore) -> None:
+    version = store.server_version()
+    assert version is None or [part.isdigit() for part in version.split(".")] == [True] * 3
+
+
 def test_letting_others_in_changes_nothing_where_none_waits(store: VectorStore) -> None:
     store.let_others_in()
     store.create_collection(BLUE, LAYOUT)

@@ -3,7 +3,7 @@
 It proves what the adapter puts into messages and reads from them. It is no Qdrant: no disk, no cluster, no HNSW. Held to
 the contract of VectorStore through the adapter.
 
-Tests set ``is_meeting`` to let no upsert pass alone, ``fails_with``, ``write_status``, ``collection_status`` (and
+Tests set ``version``, ``is_meeting`` to let no upsert pass alone, ``fails_with``, ``write_status``, ``collection_status`` (and
 ``next_statuses``, told one by one before it), and read ``calls``, ``writes``, ``created``,
 ``queries`` and ``indexing_thresholds_kb``.
 """
@@ -26,6 +26,7 @@ class LoopbackQdrant:
     """Takes messages of up to 4 MiB, gRPC's own default, at the port ``port``."""
 
     def __init__(self) -> None:
+        self.version = "1.19.1"
         self.fails_with: grpc.StatusCode | None = None
         self.is_meeting = False
         self._meeting = threading.Barrier(2)
@@ -42,6 +43,7 @@ class LoopbackQdrant:
         self._server = grpc.server(ThreadPoolExecutor(max_workers=2))
         messages.add_CollectionsServicer_to_server(_Collections(self), self._server)
         messages.add_PointsServicer_to_server(_Points(self), self._server)
+        messages.add_QdrantServicer_to_server(_Root(self), self._server)
         self.port = self._server.add_insecure_port("127.0.0.1:0")
         self._server.start()
 
@@ -77,6 +79,16 @@ class LoopbackQdrant:
         converted = RestToGrpc.convert_update_result(result)
         converted.status = self.write_status
         return messages.PointsOperationResponse(result=converted)
+
+
+class _Root(messages.QdrantServicer):
+    def __init__(self, owner: LoopbackQdrant) -> None:
+        self.owner = owner
+
+    def HealthCheck(self, request: Any, context: grpc.ServicerContext) -> Any:
+        return self.owner.answer(
+            context, "HealthCheck", lambda: messages.HealthCheckReply(title="qdrant", version=self.owner.version)
+        )
 
 
 class _Collections(messages.CollectionsServicer):

@@ -21,8 +21,10 @@ def audit() -> Any:
 
 def test_what_is_installed_is_not_below_a_floor(audit: Any) -> None:
     floors = audit.yaml.safe_load(audit.FLOORS.read_text())
-    assert len(floors) >= 9
-    assert list(audit.below_floor(floors)) == []
+    packages = [row for row in floors if "package" in row]
+    assert len(packages) >= 9
+    assert list(audit.below_floor(packages)) == []
+    assert list(audit.images_below_floor(floors, [ROOT / "docker-compose.yml"])) == []
 
 
 def test_older_version_is_a_finding(audit: Any) -> None:
@@ -30,6 +32,14 @@ def test_older_version_is_a_finding(audit: Any) -> None:
     (finding,) = audit.below_floor([row, {**row, "package": "no-such-package"}])
     assert "lxml" in finding
     assert "CVE-0" in finding
+
+
+def test_older_image_is_a_finding(audit: Any, tmp_path: Path) -> None:
+    compose = tmp_path / "compose.yml"
+    compose.write_text("services:\n  a:\n    image: qdrant/qdrant:v1.18.1\n  b:\n    image: postgres:17.5-bookworm\n")
+    row = {"image": "qdrant/qdrant", "floor": "1.19.0", "advisory": "CVE-0", "because": "a test"}
+    (finding,) = audit.images_below_floor([row], [compose])
+    assert "compose.yml: qdrant/qdrant 1.18.1 is older than 1.19.0" in finding
 
 
 def test_weights_that_run_code_are_a_finding(audit: Any, tmp_path: Path) -> None:

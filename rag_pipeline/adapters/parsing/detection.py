@@ -15,7 +15,7 @@ from rag_pipeline.schema import DocumentType
 _HEAD_BYTES = 4096
 _PDF = re.compile(rb"(?:\A|[\r\n])\s*%PDF-\d")
 _BINARY_OR_OBJECTS = re.compile(rb"obj|[\0-\x08]")
-"""A text may well begin by quoting a PDF's first line; a damaged PDF still holds bytes that no text has."""
+"""A text may well begin by quoting a PDF's first line; a damaged PDF still holds bytes that no text has, or its name."""
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -77,7 +77,7 @@ def identify(data: bytes, path: str) -> Original:
     if not data.strip(b"\0 \t\r\n\f"):
         reason = None if data else "empty"
         raise EmptyDocumentError("the file holds no text; fill or delete it", reason=reason)
-    if _PDF.search(data[:1024]) and _BINARY_OR_OBJECTS.search(data):
+    if _PDF.search(data[:1024]) and (path.lower().endswith(".pdf") or _BINARY_OR_OBJECTS.search(data)):
         return Original(type=DocumentType.PDF, format="pdf", data=data)
     if data.startswith(_ZIP):
         return Original(*identify_zip(data), data)

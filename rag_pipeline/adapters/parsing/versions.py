@@ -11,7 +11,7 @@ from hashlib import sha256
 from rag_pipeline.indexing.cleaning import CLEANING_VERSION
 from rag_pipeline.schema import DocumentType
 
-DETECTION_VERSION = 1
+DETECTION_VERSION = 2
 """Raise it when some file gets another type, format or decoding."""
 
 PARSER_VERSIONS = {

@@ -1,0 +1,38 @@
+"""Every outside system, as a Protocol. Adapters implement them; contract suites hold each to its word."""
+
+from rag_pipeline.ports.artifacts import Artifact, ArtifactStore, Row, Stage, StoredDocuments, VectorArtifact
+from rag_pipeline.ports.documents import (
+    Clock,
+    DocumentSource,
+    MaskedDocument,
+    Masker,
+    ParseOutcome,
+    Parser,
+    ParseRequest,
+    Progress,
+)
+from rag_pipeline.ports.ledger import Ledger
+from rag_pipeline.ports.models import Embedder, SparseEncoder, Tokenizer
+from rag_pipeline.ports.vector_store import VectorStore
+
+__all__ = [
+    "Artifact",
+    "ArtifactStore",
+    "Clock",
+    "DocumentSource",
+    "Embedder",
+    "Ledger",
+    "MaskedDocument",
+    "Masker",
+    "ParseOutcome",
+    "ParseRequest",
+    "Parser",
+    "Progress",
+    "Row",
+    "SparseEncoder",
+    "Stage",
+    "StoredDocuments",
+    "Tokenizer",
+    "VectorArtifact",
+    "VectorStore",
+]
