@@ -5,7 +5,18 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 LABELS = {
     "scan": "scanning sources",
@@ -15,7 +26,16 @@ LABELS = {
     "embeddings": "chunks embedded",
     "collection": "points written",
     "fsck": "buckets checked",
+    "questions": "questions asked",
 }
+
+
+class _RateColumn(ProgressColumn):
+    """How many in a second: ``62/s``, below ten ``4.1/s``."""
+
+    def render(self, task: Task) -> Text:
+        rate = task.finished_speed or task.speed
+        return Text(f"{rate:.{0 if rate >= 10 else 1}f}/s" if rate else "", style="progress.data.speed")
 
 
 class BarProgress:
@@ -27,6 +47,7 @@ class BarProgress:
             TextColumn("{task.description:<18}"),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
+            _RateColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,

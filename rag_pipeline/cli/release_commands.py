@@ -9,6 +9,7 @@ from rag_pipeline.cli import release_tables
 from rag_pipeline.cli.commands import main
 from rag_pipeline.cli.frame import FAILED, FINE, Frame, say, shared_options
 from rag_pipeline.cli.progress import BarProgress
+from rag_pipeline.indexing.reports import find_refusal
 from rag_pipeline.project import Project
 
 
@@ -97,7 +98,7 @@ def _run(frame: Frame, project: Project, job: str, ops: dict[str, Any], *, bucke
     else:
         release_tables.show_release(frame.console, values)
     if done.cause is not None:
-        say(f"error: {release_tables.cause_of(values)}")
+        say(f"error: {find_refusal(done.parts) or done.cause}")
         return FAILED
     return FINE
 

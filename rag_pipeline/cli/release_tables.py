@@ -33,14 +33,6 @@ def release_values(done: RunResult) -> dict[str, Any]:
     }
 
 
-def cause_of(values: Mapping[str, Any]) -> str:
-    """Why a run failed: the checks that refused, before what Dagster says of them."""
-    refused = [f"{check['name']}: {check['summary']}" for check in values["gate"] if not check["passed"]]
-    if refused:
-        return f"{values['candidate']} was refused, the live collection stays. " + "; ".join(refused)
-    return str(values["failed"])
-
-
 def show_release(console: Console, values: Mapping[str, Any]) -> None:
     """What was built, judged and decided."""
     if values["candidate"] and values["points"]["total"]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 INTERVAL_S = 10
-ORDER = ("buckets", "documents", "chunks", "embeddings", "collection", "fsck")
+ORDER = ("buckets", "documents", "chunks", "embeddings", "collection", "fsck", "questions")
 
 
 class LogProgress:

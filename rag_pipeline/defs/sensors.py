@@ -10,6 +10,7 @@ from rag_pipeline.adapters.folder_watcher import FolderWatcher
 from rag_pipeline.adapters.webhook import post_message
 from rag_pipeline.defs.jobs import COLLECTION_TAG, INDEX_JOB
 from rag_pipeline.errors import RagPipelineError
+from rag_pipeline.indexing.reports import find_refusal
 from rag_pipeline.project import Project
 
 FULL_LOOK_S = 300
@@ -89,9 +90,9 @@ def _failed_runs(project: Project) -> dg.SensorDefinition:
         url = project.settings.secret("RAG_WEBHOOK_URL")
         if url is None:
             return dg.SkipReason("RAG_WEBHOOK_URL is not set")
-        post_message(
-            url, f"rag-pipeline: run {context.dagster_run.run_id} of job {context.dagster_run.job_name} failed: {_cause(context)}"
-        )
+        run = context.dagster_run
+        cause = find_refusal(project.ledger.report(run.run_id)) or _cause(context)
+        post_message(url, f"rag-pipeline: run {run.run_id} of job {run.job_name} failed: {cause}")
         return None
 
     return failed_runs
@@ -100,6 +101,9 @@ def _failed_runs(project: Project) -> dg.SensorDefinition:
 def _cause(context: dg.RunFailureSensorContext) -> str:
     """First line of what failed; our messages hold no text of documents and no secrets."""
     for event in context.get_step_failure_events():
+        failure = event.step_failure_data.user_failure_data
+        if failure is not None and failure.description:
+            return failure.description
         error = event.step_failure_data.error
         while error is not None and error.cause is not None:
             error = error.cause

@@ -78,6 +78,13 @@ def find_problems(parts: Parts, *, fail_share: float) -> list[str]:
     return problems
 
 
+def find_refusal(parts: Parts) -> str | None:
+    """Why the gate of a run refused its candidate, or None."""
+    gate = parts.get("gate", {})
+    refused = [f"{check['name']}: {check['summary']}" for check in gate.get("checks", ()) if not check["passed"]]
+    return f"{gate['collection']} was refused, the live collection stays. " + "; ".join(refused) if refused else None
+
+
 def index_values(parts: Parts, ledger: Ledger, *, seconds: float) -> dict[str, Any]:
     """The JSON of ``rag index``. Each document is counted once, a quarantined one only there."""
     scan, build, release = parts.get("scan", {}), parts.get("build", {}), parts.get("release", {})

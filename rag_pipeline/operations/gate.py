@@ -17,6 +17,7 @@ from rag_pipeline.project import Project
 from rag_pipeline.schema import CollectionRecord, GateCheck, GateReport, Hit, IndexSpec
 
 GATE = "gate"
+QUESTIONS_STAGE = "questions"
 SHOWN_FINDINGS = 20
 KNOWN_ITEMS = 60
 PROBES = 30
@@ -43,7 +44,7 @@ def judge(
     if checks[0].passed and known is not None and known.content_digest == digest and known.passed:
         return known
     if checks[0].passed:  # what is not even there cannot be searched
-        checks += (_with_doubts(check, doubts) for check in _check_answers(project, candidate, live))
+        checks += (_with_doubts(check, doubts) for check in _check_answers(project, candidate, live, progress))
     report = GateReport(candidate.name, _name(live), digest, tuple(checks))
     project.ledger.add_decision(GATE, gate_values(report))
     return report
@@ -147,19 +148,39 @@ def _check_everything(project: Project, candidate: CollectionRecord, spec: Index
     return GateCheck("fsck", not report.findings, summary, evidence)
 
 
-def _check_answers(project: Project, candidate: CollectionRecord, live: CollectionRecord | None) -> Iterator[GateCheck]:
+def _check_answers(
+    project: Project, candidate: CollectionRecord, live: CollectionRecord | None, progress: Progress
+) -> Iterator[GateCheck]:
     limits = project.settings.release
     live = live if live is not None and _has_its_model(project, live) else None
     new, old = search_by(project, candidate.name), search_by(project, live.name) if live else None
     questions, is_weak = _questions(project, candidate.name)
+    progress.extend(QUESTIONS_STAGE, len(questions) * (1 if old is None else 2))
     yield check_retrieval(
-        questions, new, old, limit=limits.limit, max_drop=limits.max_drop, min_recall=limits.min_recall, is_weak=is_weak
+        questions,
+        _told(new, progress),
+        old and _told(old, progress),
+        limit=limits.limit,
+        max_drop=limits.max_drop,
+        min_recall=limits.min_recall,
+        is_weak=is_weak,
     )
     if live is not None and old is not None:
         yield check_latency(questions, new, old, factor=limits.latency_factor, ok_ms=limits.latency_ok_ms)
     yield check_canaries(load_canaries(project), new, limit=limits.limit)
     if is_weak and live is not None:
         yield _check_neighbours(project, candidate.name, live.name)
+
+
+def _told(search: Search, progress: Progress) -> Search:
+    """The search, each question of it shown as done."""
+
+    def search_and_tell(question: str) -> list[Hit]:
+        hits = search(question)
+        progress.advance(QUESTIONS_STAGE)
+        return hits
+
+    return search_and_tell
 
 
 def _with_doubts(check: GateCheck, doubts: list[str]) -> GateCheck:
