@@ -40,6 +40,9 @@ class DocumentArtifact:
         if rows:
             self._parts.append(bucket, encode_documents(rows))
 
+    def join(self, bucket: str) -> None:
+        self._parts.join(bucket)
+
     def replace(self, bucket: str, rows: Sequence[StoredDocument]) -> None:
         self._parts.replace(bucket, encode_documents(rows))
 
@@ -65,6 +68,9 @@ class ChunkArtifact:
     def append(self, bucket: str, rows: Sequence[ChunkedDocument]) -> None:
         if rows:
             self._parts.append(bucket, encode_chunks(rows))
+
+    def join(self, bucket: str) -> None:
+        self._parts.join(bucket)
 
     def replace(self, bucket: str, rows: Sequence[ChunkedDocument]) -> None:
         self._parts.replace(bucket, encode_chunks(rows))

@@ -11,11 +11,12 @@ import logging
 import os
 import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,7 +33,13 @@ _NUMBER_DIGITS = 12
 _NAME = re.compile(r"[0-9]{12}-(base|part-[0-9a-f]+)\.parquet")
 _COMPRESSION_LEVEL = 1
 _ATTEMPTS = 5
+JOINED_FILES = 8
+"""So many small files of a bucket may stay beside each other."""
 _log = logging.getLogger(__name__)
+
+
+class _NotOneTableError(Exception):
+    """Tables that have no columns in common, or none at all."""
 
 
 class ParquetParts:
@@ -62,13 +69,26 @@ class ParquetParts:
         """Adds a file."""
         with self._translated(bucket):
             number = self._next_number(self._files(bucket))
-            self._write(f"{self._folder(bucket)}/{number}-part-{uuid.uuid4().hex[:8]}{_SUFFIX}", table)
+            self._write(f"{self._folder(bucket)}/{number}-part-{uuid.uuid4().hex[:8]}{_SUFFIX}", [table])
 
     def replace(self, bucket: str, table: pa.Table) -> None:
         """Makes the table all that the bucket holds."""
         with self._translated(bucket):
             old = self._files(bucket)
-            self._write(f"{self._folder(bucket)}/{self._next_number(old)}{_BASE}{_SUFFIX}", table)
+            self._write(f"{self._folder(bucket)}/{self._next_number(old)}{_BASE}{_SUFFIX}", [table])
+            self._remove(old)
+
+    def join(self, bucket: str) -> None:
+        """Makes one file of many of like columns, row for row, one of them in memory at a time."""
+        with self._translated(bucket):
+            current, old = self._current(bucket), self._files(bucket)
+            if len(current) <= JOINED_FILES:
+                return
+            tables = (table for path in current if (table := self._read(path, None)) is not None)
+            try:
+                self._write(f"{self._folder(bucket)}/{self._next_number(old)}{_BASE}{_SUFFIX}", tables)
+            except _NotOneTableError:  # some are of another version, or all damaged: the next replace makes one of what is left
+                return
             self._remove(old)
 
     def clear(self, bucket: str) -> None:
@@ -166,14 +186,27 @@ class ParquetParts:
         _log.warning("%s is damaged (%s) and left out; what it held is made again", path, type(damage).__name__)
         return None
 
-    def _write(self, path: str, table: pa.Table) -> None:
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd", compression_level=_COMPRESSION_LEVEL, use_dictionary=self._dictionary)
-        data = sink.getvalue()
+    def _write(self, path: str, tables: Iterable[pa.Table]) -> None:
         if self._is_local:
-            _write_synced(Path(path), data)
+            with _synced(Path(path)) as file:
+                self._write_tables(file, tables)
         else:
-            self._system[0].pipe_file(path, data.to_pybytes())
+            sink = pa.BufferOutputStream()
+            self._write_tables(sink, tables)
+            self._system[0].pipe_file(path, sink.getvalue().to_pybytes())
+
+    def _write_tables(self, sink: Any, tables: Iterable[pa.Table]) -> None:
+        """One row group a table."""
+        rest = iter(tables)
+        first = next(rest, None)
+        if first is None:
+            raise _NotOneTableError
+        options = {"compression": "zstd", "compression_level": _COMPRESSION_LEVEL, "use_dictionary": self._dictionary}
+        with pq.ParquetWriter(sink, first.schema, **options) as writer:
+            for table in chain([first], rest):
+                if table.schema != first.schema:
+                    raise _NotOneTableError
+                writer.write_table(table)
 
     def _remove(self, paths: Sequence[str]) -> None:
         """Oldest first, so that what a crash leaves is still the newest base and its parts."""
@@ -203,13 +236,14 @@ def merge_rows(tables: Sequence[pa.Table], *, decode: Callable[[pa.Table], Seque
     return list(rows.values())
 
 
-def _write_synced(path: Path, data: pa.Buffer) -> None:
-    """The file is whole under its name, or not there, even after a power cut."""
+@contextmanager
+def _synced(path: Path) -> Iterator[BinaryIO]:
+    """What is written inside is whole under the name afterwards, or not there, even after a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.tmp")
     try:
         with aside.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)

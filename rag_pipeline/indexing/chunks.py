@@ -180,6 +180,10 @@ class BucketChunks:
         self.counts.add(chunked)
         return chunked
 
+    def close(self) -> None:
+        """Leaves the artifact in few parts; all slices have passed."""
+        self._artifact.join(self._bucket)
+
     def _find_or_cut(self, key: CutKey, row: StoredDocument, progress: Progress) -> ChunkedDocument:
         found = self._find(key)
         if found is None:

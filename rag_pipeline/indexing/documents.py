@@ -153,6 +153,8 @@ class DocumentStage:
         self._release(outcome)
         self._leave_out_refused(outcome)
         outcome.is_fragmented = outcome.garbage > 0 or (held > 0 and outcome.parsed + outcome.reused > 0)
+        if not outcome.is_fragmented:  # then it is written anew anyway
+            self._artifact.join(bucket)
         left = {record.document_id for record in pending} & outcome.quarantined & outcome.rows.keys()
         yield from self._pass_on(outcome, sorted(left))
         yield DocumentSlice(outcome, (), is_last=True)

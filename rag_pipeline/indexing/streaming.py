@@ -109,7 +109,8 @@ class Streaming:
                 piece.chunks = list(self._chunks.load(work.documents).rows.values())
                 work.counts.add(piece.chunks)
             piece.documents = ()
-            if piece.is_last:
+            if piece.is_last and work.chunks:
+                work.chunks.close()
                 work.chunks = None
             yield piece
 

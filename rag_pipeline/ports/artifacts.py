@@ -22,6 +22,9 @@ class Artifact(Protocol[Row]):
     def append(self, bucket: str, rows: Sequence[Row]) -> None:
         """Adds rows so that a crash right after keeps them; cheap, and compacted by the next replace."""
 
+    def join(self, bucket: str) -> None:
+        """Makes one of many small parts, their rows as they are, so that the next reader has little to open."""
+
     def replace(self, bucket: str, rows: Sequence[Row]) -> None:
         """Makes these the rows of the bucket, atomically: a reader sees the old ones or the new ones."""
 

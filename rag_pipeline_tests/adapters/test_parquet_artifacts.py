@@ -11,7 +11,7 @@ import pytest
 
 from rag_pipeline.adapters.artifact_tables import decode_documents, encode_documents
 from rag_pipeline.adapters.parquet_artifacts import DocumentArtifact, ParquetArtifactStore, ParquetVectorArtifact
-from rag_pipeline.adapters.parquet_parts import ParquetParts
+from rag_pipeline.adapters.parquet_parts import JOINED_FILES, ParquetParts
 from rag_pipeline.errors import BackendUnavailableError
 from rag_pipeline.schema import DocumentType, Element, ElementKind, ParsedDocument, StoredDocument
 
@@ -48,6 +48,31 @@ def test_files_are_compressed_with_zstd(artifact: DocumentArtifact, tmp_path: Pa
     artifact.append("00", [row_of("a")])
     column = pq.ParquetFile(tmp_path / "00" / files(tmp_path)[0]).metadata.row_group(0).column(0)
     assert column.compression == "ZSTD"
+
+
+def test_many_parts_become_one_file_with_the_same_rows(artifact: DocumentArtifact, tmp_path: Path) -> None:
+    for number in range(JOINED_FILES):
+        artifact.append("00", [row_of(f"{number:02d}")])
+    artifact.join("00")
+    assert len(files(tmp_path)) == JOINED_FILES
+    artifact.append("00", [row_of("last")])
+    before = artifact.read("00")
+    artifact.join("00")
+    assert (len(files(tmp_path)), artifact.read("00")) == (1, before)
+
+
+def test_parts_of_another_version_or_damaged_ones_are_not_joined(artifact: DocumentArtifact, tmp_path: Path) -> None:
+    for number in range(JOINED_FILES):
+        artifact.append("00", [row_of(f"{number:02d}")])
+    older = encode_documents([row_of("older")]).drop_columns(["subjects"])
+    ParquetParts(str(tmp_path)).append("00", older)
+    artifact.join("00")
+    assert len(files(tmp_path)) == JOINED_FILES + 1
+    assert len(keys(artifact)) == JOINED_FILES + 1
+    for file in (tmp_path / "00").iterdir():
+        file.write_bytes(b"no parquet")
+    artifact.join("00")
+    assert keys(artifact) == []
 
 
 def test_a_crash_between_the_new_base_and_the_removal_of_the_old_files_is_harmless(

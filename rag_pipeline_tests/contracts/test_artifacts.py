@@ -132,6 +132,26 @@ def test_appended_rows_add_up_and_later_ones_win(documents: StoredDocuments) -> 
     assert sorted(documents.content_keys("00")) == [("hash of new", "a"), ("hash of text", "b")]
 
 
+def test_joined_parts_hold_what_they_held(documents: StoredDocuments) -> None:
+    for number in range(20):
+        documents.append("00", [document_of(f"{number:02d}", "old"), document_of("last", f"{number}")])
+    before = documents.read("00")
+    for _ in range(2):
+        documents.join("00")
+        assert documents.read("00") == before
+    documents.append("00", [document_of("last", "newest")])
+    assert ("hash of newest", "last") in documents.content_keys("00")
+    documents.join("01")
+    assert documents.read("01") == []
+
+
+def test_joined_chunks_come_back_exactly(chunks: Artifact[ChunkedDocument]) -> None:
+    for number in range(20):
+        chunks.append("00", [chunked_of(f"{number:02d}", number)])
+    chunks.join("00")
+    assert chunks.read("00") == [chunked_of(f"{number:02d}", number) for number in range(20)]
+
+
 def test_a_replace_leaves_its_rows_alone(documents: StoredDocuments) -> None:
     documents.append("00", [document_of("a"), document_of("b")])
     documents.replace("00", [document_of("b", "new"), document_of("c")])

@@ -30,6 +30,9 @@ class MemoryArtifact(Generic[Row]):
         self.written += len(rows)
         self._rows[bucket].update((self._key(row), row) for row in rows)
 
+    def join(self, bucket: str) -> None:
+        """Nothing: there are no parts."""
+
     def replace(self, bucket: str, rows: Sequence[Row]) -> None:
         self.written += len(rows)
         self._rows[bucket] = {self._key(row): row for row in rows}
