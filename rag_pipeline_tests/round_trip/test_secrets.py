@@ -59,21 +59,24 @@ def test_every_command_keeps_them(told: Told) -> None:
 
 
 @pytest.mark.parametrize(
-    "broken",
+    ("broken", "commands"),
     [
-        {"store": {"kind": "server", "url": CLOSED, "timeout_s": 1}},
-        {
-            "embedding": {"endpoint": CLOSED, "document_prompt": "passage: ", "timeout_s": 1},
-            "release": {"golden_set": "none.jsonl"},
-        },
-        {"unknown": 1},
+        ({"store": {"kind": "server", "url": CLOSED, "timeout_s": 1}}, ("index", "doctor")),  # each waits for the server
+        (
+            {
+                "embedding": {"endpoint": CLOSED, "document_prompt": "passage: ", "timeout_s": 1},
+                "release": {"golden_set": "none.jsonl"},
+            },
+            ("index", "reindex", "doctor"),
+        ),
+        ({"unknown": 1}, ("index", "reindex", "doctor")),
     ],
     ids=["no_server", "wrong_questions", "wrong_settings"],
 )
-def test_failures_keep_them(told: Told, broken: dict[str, object]) -> None:
+def test_failures_keep_them(told: Told, broken: dict[str, object], commands: tuple[str, ...]) -> None:
     write_settings(told.folder, **{**MASKED, **broken})
     try:
-        codes = {told.tell(command) for command in ("index", "reindex", "doctor")}
+        codes = {told.tell(command) for command in commands}
         assert codes & {1, 2}
     finally:
         write_settings(told.folder, **MASKED)
