@@ -1,5 +1,6 @@
 """Stand-ins for CUDA GPUs on a machine without one: the CPU computes, and the copies say what was asked of them."""
 
+import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,3 +75,28 @@ def stand_in_copies(monkeypatch: pytest.MonkeyPatch, asked: Asked) -> None:
     monkeypatch.setattr("torch.Tensor.pin_memory", pinned)
     monkeypatch.setattr("torch.cuda.Event", Event)
     monkeypatch.setattr("torch.cuda.current_stream", lambda device: f"stream of {device}")
+
+
+def stand_in_attention(monkeypatch: pytest.MonkeyPatch, *, is_wrong: bool = False, fails: bool = False) -> None:
+    """An attention that reads the borders of the texts as flash attention does, and the libraries' belief that it is that."""
+    import torch
+    from sentence_transformers.base.modules.transformer import Transformer
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import flash_attention_mask
+
+    def by_borders(module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any) -> tuple[Any, None]:
+        if fails:
+            raise RuntimeError("no kernel image is available for execution on the device")
+        ends = [0, query.shape[2]] if is_wrong else options["cu_seq_lens_q"].tolist()
+        parts = [
+            torch.nn.functional.scaled_dot_product_attention(*(it[:, :, start:end] for it in (query, key, value)))
+            for start, end in itertools.pairwise(ends)
+        ]
+        return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
+
+    AttentionInterface.register("stand_in", by_borders)
+    AttentionMaskInterface.register("stand_in", flash_attention_mask)
+    monkeypatch.setattr(Transformer, "_is_flash_attention_requested", lambda self: self.config._attn_implementation == "stand_in")
+    monkeypatch.setattr(
+        "transformers.modeling_flash_attention_utils.lazy_import_flash_attention", lambda *_, **__: ((None, by_borders), None)
+    )

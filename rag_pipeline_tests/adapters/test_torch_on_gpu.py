@@ -1,6 +1,5 @@
 """The torch engine as it runs on CUDA, on stand-ins: copies beside the computation, few shapes, no padding where it can be."""
 
-import itertools
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from rag_pipeline.adapters.model_opener import ModelOpener
 from rag_pipeline.adapters.torch_engine import TorchEngine
 from rag_pipeline.errors import BatchTooLargeError
 from rag_pipeline.settings import EmbeddingSettings
-from rag_pipeline_tests.adapters.gpus import stand_in_gpus
+from rag_pipeline_tests.adapters.gpus import stand_in_attention, stand_in_gpus
 from rag_pipeline_tests.packaged_model import packaged_embedder, packaged_facts
 
 TEXTS = ["a short one", "one that is a good deal longer than the other " * 9, "and one between them, of a dozen words or so"]
@@ -117,29 +116,6 @@ def test_each_gpu_has_its_own_place() -> None:
 
 
 # --- attention without padding -----------------------------------------------------------------------------------------
-
-
-def stand_in_attention(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An attention that reads the borders of the texts as flash attention does, and the libraries' belief that it is that."""
-    import torch
-    from sentence_transformers.base.modules.transformer import Transformer
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import flash_attention_mask
-
-    def by_borders(module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any) -> tuple[Any, None]:
-        ends = options["cu_seq_lens_q"].tolist()
-        parts = [
-            torch.nn.functional.scaled_dot_product_attention(*(it[:, :, start:end] for it in (query, key, value)))
-            for start, end in itertools.pairwise(ends)
-        ]
-        return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
-
-    AttentionInterface.register("stand_in", by_borders)
-    AttentionMaskInterface.register("stand_in", flash_attention_mask)
-    monkeypatch.setattr(Transformer, "_is_flash_attention_requested", lambda self: self.config._attn_implementation == "stand_in")
-    monkeypatch.setattr(
-        "transformers.modeling_flash_attention_utils.lazy_import_flash_attention", lambda *_, **__: ((None, by_borders), None)
-    )
 
 
 def test_without_padding_the_vectors_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
