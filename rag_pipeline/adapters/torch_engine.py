@@ -150,6 +150,8 @@ class TorchEngine:
                 "set embedding.device: cpu and embedding.dtype: float32 to find out whether the device is at fault",
                 system=_SYSTEM,
             ) from error
+        # The error would keep the tensors of every step that it came through, on the device that has no room for them.
+        error.with_traceback(None)
         if self.device == "cuda":
             self._torch.cuda.empty_cache()
         raise BatchTooLargeError(f"{count} texts do not fit in the memory of {self.device}", system=_SYSTEM) from None

@@ -1,6 +1,8 @@
 """The torch engine as it runs on CUDA, on stand-ins: copies beside the computation, few shapes, no padding where it can be."""
 
-from typing import Any
+import gc
+import weakref
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -91,6 +93,22 @@ def test_what_shows_only_at_the_end_is_translated_too(monkeypatch: pytest.Monkey
     with pytest.raises(BatchTooLargeError, match="3 texts do not fit in the memory of cuda"):
         wait()
     assert events[-1] == "empty cache"
+
+
+def test_a_batch_that_did_not_fit_leaves_nothing_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, _ = opened(monkeypatch)
+    seen: list[weakref.ref[Any]] = []
+
+    def fail(module: object, inputs: tuple[dict[str, Any], ...]) -> NoReturn:
+        seen.append(weakref.ref(inputs[0]["token_embeddings"]))
+        raise RuntimeError("CUDA out of memory")
+
+    model.engine.modules[1].register_forward_pre_hook(fail)
+    with pytest.raises(BatchTooLargeError) as kept:
+        model.embed(TEXTS, prompt="")
+    gc.collect()
+    assert kept.value
+    assert [reference() for reference in seen] == [None]
 
 
 def test_memory_of_the_host_that_cannot_be_pinned_asks_for_half_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
