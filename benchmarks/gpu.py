@@ -12,11 +12,13 @@ Without a GPU and without `--smoke` it says so and ends with 2.
 """
 
 import argparse
+import importlib.util
 import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +28,17 @@ from benchmarks.gpu_parts.encoding import NATURAL, agreement, compare
 from benchmarks.gpu_parts.limits import measure_copies, measure_products
 from benchmarks.gpu_parts.models import FULL_SHAPES, SMOKE_SHAPES, Shape, make_model
 from benchmarks.gpu_parts.sizes import FULL, SMOKE, Size
-from benchmarks.gpu_parts.switch import measure_switch
-from benchmarks.gpu_parts.texts import TextMaker
+from benchmarks.gpu_parts.texts import TextMaker, Texts
 from benchmarks.suite.machine import describe_machine
 from benchmarks.suite.product import model_path
 
+AGREEMENT = "agreement, packaged MiniLM"
+Rows = list[dict[str, Any]]
 NO_GPU = "torch finds no CUDA GPU here; run this on a machine that has one, or with --smoke to try the steps on the CPU"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit code: 2 where there is nothing to measure on."""
+    """The exit code: 2 where there is nothing to measure on, 1 where a part failed."""
     options = _options(arguments)
     import torch
 
@@ -46,39 +49,68 @@ def main(arguments: list[str] | None = None) -> int:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     result: dict[str, Any] = {"about": _about(device, options, size)}
     with tempfile.TemporaryDirectory(prefix="gpu-bench-", dir=options.folder) as folder:
-        for part, values in _parts(Path(folder), device, size, seed=options.seed):
+        run = Run(Path(folder), options.tokenizer or model_path(), device, size, options.seed)
+        for part, values in run.parts():
             result[part] = result.get(part, []) + values
             _table(part, values)
             if options.out:
                 options.out.write_text(json.dumps(result, indent=1) + "\n")
-    return 0
+    return 1 if run.failed else 0
 
 
-def _parts(folder: Path, device: str, size: Size, *, seed: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Name and rows of each part as it is done; what no time is left for has a row that says so."""
-    started = time.monotonic()
-    products = measure_products(device, size)
-    yield "matrix products", products
-    yield "copies", measure_copies(device, size)
-    ceiling = max(row["tflop_per_s"] for row in products)
-    shapes = SMOKE_SHAPES if size.is_smoke else FULL_SHAPES
-    texts = TextMaker(model_path(), seed=seed)
-    mixes = {
-        f"{size.chunk_tokens} tokens": texts.uniform(size.most_texts, size.chunk_tokens),
-        NATURAL: texts.natural(size.most_texts, size.chunk_tokens),
-    }
-    yield "agreement, packaged MiniLM", agreement(model_path(), mixes[NATURAL], device=device, size=size)
-    for shape in shapes:
-        if time.monotonic() - started > size.seconds_for_models:
-            yield "encoding", [{"model": shape.name, "left_out": "no time left"}]
-            continue
-        model = make_model(folder / shape.name, shape, seed=seed)
-        yield "encoding", list(compare(model, shape, mixes, device=device, size=size, ceiling=ceiling))
-    yield "switch", [_switch(folder, shapes[0], texts, device=device, size=size)]
+class Run:
+    """The parts of one run; one that fails has a row that says so, and the others go on."""
 
+    def __init__(self, folder: Path, tokenizer: Path, device: str, size: Size, seed: int) -> None:
+        self.failed = False
+        self._folder, self._tokenizer, self._seed = folder, tokenizer, seed
+        self._device, self._size = device, size
+        self._started = time.monotonic()
 
-def _switch(folder: Path, shape: Shape, texts: TextMaker, *, device: str, size: Size) -> dict[str, Any]:
-    return measure_switch(folder / shape.name, folder / "store", texts, device=device, size=size)
+    def parts(self) -> Iterator[tuple[str, Rows]]:
+        """Name and rows of each part as it is done."""
+        device, size = self._device, self._size
+        products = measure_products(device, size)
+        yield "matrix products", products
+        yield "copies", measure_copies(device, size)
+        ceiling = max(row["tflop_per_s"] for row in products)
+        texts = TextMaker(self._tokenizer, seed=self._seed)
+        mixes = {
+            f"{size.chunk_tokens} tokens": texts.uniform(size.most_texts, size.chunk_tokens),
+            NATURAL: texts.natural(size.most_texts, size.chunk_tokens),
+        }
+        yield AGREEMENT, self._guarded(lambda: self._agreement(mixes))
+        shapes = SMOKE_SHAPES if size.is_smoke else FULL_SHAPES
+        for shape in shapes:
+            yield "encoding", self._guarded(lambda shape=shape: self._encoding(shape, mixes, ceiling))
+        yield "switch", self._guarded(lambda: self._switch(shapes[0], texts))
+
+    def _guarded(self, measure: Callable[[], Rows]) -> Rows:
+        try:
+            return measure()
+        except Exception as error:  # noqa: BLE001 - an hour on a GPU is dear, and the other parts are worth having
+            self.failed = True
+            traceback.print_exc()
+            return [{"failed": f"{type(error).__name__}: {error}"}]
+
+    def _agreement(self, mixes: Mapping[str, Texts]) -> Rows:
+        if not (self._tokenizer / "model.safetensors").exists():
+            return [{"left_out": "no weights beside the tokenizer"}]
+        return agreement(self._tokenizer, mixes[NATURAL], device=self._device, size=self._size)
+
+    def _encoding(self, shape: Shape, mixes: Mapping[str, Texts], ceiling: float) -> Rows:
+        if time.monotonic() - self._started > self._size.seconds_for_models:
+            return [{"model": shape.name, "left_out": "no time left"}]
+        model = make_model(self._folder / shape.name, shape, tokenizer=self._tokenizer, seed=self._seed)
+        return list(compare(model, shape, mixes, device=self._device, size=self._size, ceiling=ceiling))
+
+    def _switch(self, shape: Shape, texts: TextMaker) -> Rows:
+        if importlib.util.find_spec("qdrant_edge") is None:
+            return [{"left_out": "qdrant-edge-py is not installed"}]
+        from benchmarks.gpu_parts.switch import measure_switch
+
+        model = self._folder / shape.name
+        return [measure_switch(model, self._folder / "store", texts, device=self._device, size=self._size)]
 
 
 def _about(device: str, options: argparse.Namespace, size: Size) -> dict[str, Any]:
@@ -111,6 +143,11 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, also on a CPU: tries the script, measures nothing")
     parser.add_argument("--seed", type=int, default=1, help="of weights and texts")
     parser.add_argument("--folder", type=Path, help="where models and store lie; default: the temporary folder")
+    parser.add_argument(
+        "--tokenizer",
+        type=Path,
+        help="folder with a BERT tokenizer, with or without weights; default: the packaged model",
+    )
     parser.add_argument("--out", type=Path, help="file for the JSON")
     return parser.parse_args(arguments)
 

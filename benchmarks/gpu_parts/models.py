@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.suite.product import model_path
-
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 _VOCABULARY = 30_522
 POSITIONS = 512
@@ -41,8 +39,8 @@ FULL_SHAPES = (
 SMOKE_SHAPES = (Shape("tiny", 1, 32, 2), Shape("small", 2, 64, 4))
 
 
-def make_model(folder: Path, shape: Shape, *, seed: int) -> Path:
-    """The folder: weights as safetensors, the packaged model's tokenizer, mean pooling, normalised."""
+def make_model(folder: Path, shape: Shape, *, tokenizer: Path, seed: int) -> Path:
+    """The folder: weights as safetensors, the tokenizer of another folder, mean pooling, normalised."""
     import torch
     from transformers import BertConfig, BertModel
     from transformers.utils.logging import disable_progress_bar
@@ -59,7 +57,8 @@ def make_model(folder: Path, shape: Shape, *, seed: int) -> Path:
     )
     BertModel(config).save_pretrained(folder, safe_serialization=True)
     for name in _TOKENIZER_FILES:
-        shutil.copy(model_path() / name, folder / name)
+        if (tokenizer / name).exists():
+            shutil.copy(tokenizer / name, folder / name)
     _write(
         folder / "modules.json", [_module(0, "", "Transformer"), _module(1, "1_Pooling", "Pooling"), _module(2, "2", "Normalize")]
     )

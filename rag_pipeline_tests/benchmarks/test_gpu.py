@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
+from benchmarks.gpu import AGREEMENT, Run
 from benchmarks.gpu_parts.models import FULL_SHAPES
+from benchmarks.gpu_parts.sizes import SMOKE
 from benchmarks.gpu_parts.texts import TextMaker
 from benchmarks.suite.product import model_path
 
@@ -39,9 +42,23 @@ def test_a_try_goes_through_every_part(tmp_path: Path) -> None:
     assert len(result["copies"]) == 2
     assert len(result["encoding"]) == 2 * 3 * 2  # models, contestants, mixes
     assert all(row["tokens_per_s"] > 0 and row["cosine_min"] > 0.99 for row in result["encoding"])
-    assert all(row["cosine_min"] > 0.99 for row in result["agreement, packaged MiniLM"])
+    assert all(row["cosine_min"] > 0.99 for row in result[AGREEMENT])
     assert result["switch"][0]["chunks"] == 96
     assert {path.name for path in tmp_path.iterdir()} == {"gpu.json"}
+
+
+def test_a_tokenizer_alone_is_enough(tmp_path: Path) -> None:
+    """The weights of the packaged model may be too much to carry to a machine without a network."""
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(model_path() / name, tmp_path / name)
+    run = Run(tmp_path, tmp_path, "cpu", SMOKE, 1)
+    run._switch = lambda *_: 1 // 0  # type: ignore[assignment, method-assign]
+    parts = list(run.parts())
+    assert [name for name, _ in parts] == ["matrix products", "copies", AGREEMENT, "encoding", "encoding", "switch"]
+    assert parts[2][1] == [{"left_out": "no weights beside the tokenizer"}]
+    assert [len(rows) for _, rows in parts[3:5]] == [6, 6]
+    assert parts[5][1][0]["failed"].startswith("ZeroDivisionError")
+    assert run.failed
 
 
 @pytest.mark.parametrize("mix", ["uniform", "natural"])
