@@ -23,7 +23,8 @@ FLASH = "flash_attention_2"
 GROWTH_MIN = 1.03
 """A batch of twice the tokens that gains less is not worth its memory."""
 
-_DOUBLINGS = 5
+_DOUBLINGS = 4
+"""At most; beyond some hundred thousand tokens a batch takes longer to read than any device waits for."""
 _LENGTH = 256
 """Tokens of a text in a trial: about those of a chunk."""
 _BATCH_TEXTS = 4096

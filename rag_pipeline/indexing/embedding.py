@@ -83,8 +83,8 @@ def embed_texts(
 ) -> EmbedReport:
     """What was done; ``on_batch`` got the positions and checked vectors of each batch, in the order of the batches.
 
-    The first batch is kept before the next begins; from then on as many are under way as the embedder wants, which on a CPU
-    is one. ``should_stop`` is asked before every batch but the first, so that every call gets on; what is under way is kept.
+    As many are under way as the embedder wants, which on a CPU is one; none is kept before the first has passed every check.
+    ``should_stop`` is asked before every batch but the first, so that every call gets on; what is under way is kept.
     Raises BadVectorError, TruncationError, or BatchTooLargeError where one text alone does not fit.
     """
     if not texts:
@@ -139,9 +139,8 @@ class _Run:
         under_way: deque[tuple[list[int], Wait]] = deque()
         is_stopped = False
         while under_way or (waiting and not is_stopped):
-            has_room = len(under_way) < (self._batching.at_once if self._report.batches else 1)
-            if waiting and has_room and not is_stopped:
-                is_stopped = self._report.batches > 0 and should_stop()
+            if waiting and len(under_way) < self._batching.at_once and not is_stopped:
+                is_stopped = bool(under_way or self._report.batches) and should_stop()
                 if not is_stopped:
                     under_way += self._begin(waiting)
                 continue

@@ -138,8 +138,8 @@ class VectorStage:
         )
         pool.count(report)
         if report.batching is not None:
-            # A device that has several batches under way must not wait for each pool's last one.
-            pool.room_tokens = (POOL_BATCHES + report.batching.at_once - 1) * report.batching.tokens
+            # A device that has several batches under way runs dry at the end of each pool, so a pool lasts for a while.
+            pool.room_tokens = POOL_BATCHES * report.batching.at_once * report.batching.tokens
         return report.texts == len(digests)
 
     def _keep_batch(self, pool: "_Pool", batch: dict[bytes, Vector]) -> None:

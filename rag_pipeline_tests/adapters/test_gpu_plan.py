@@ -45,7 +45,7 @@ def growing_until(most: int) -> Callable[[object, list[int]], float]:
         ([100, 104, 109, None], 400, 4),
         ([100, 90, 500], 100, 2),
         ([None, 500], 100, 1),
-        ([1, 2, 4, 8, 16, 32, 64], 3200, 6),
+        ([1, 2, 4, 8, 16, 32, 64], 1600, 5),
     ],
     ids=["flat", "memory", "slower", "nothing_fits", "endless"],
 )

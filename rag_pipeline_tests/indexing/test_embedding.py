@@ -229,15 +229,28 @@ def test_a_device_that_wants_them_gets_several_batches_of_its_own_size() -> None
     report, rows = _embed_queued(embedder)
     assert np.array_equal(np.stack([rows[n] for n in range(len(TEXTS))]), HashEmbedder().embed_documents(TEXTS))
     assert embedder.most == 3
-    assert report.batches == len(plan_batches(TOKENS, batch_tokens=64))
+    planned = plan_batches(TOKENS, batch_tokens=64)
+    assert (report.batches, list(rows)) == (len(planned), [position for batch in planned for position in batch])
     assert report.batching == SEVERAL
 
 
-def test_the_first_batch_is_kept_before_another_begins() -> None:
-    under_way_at: list[int] = []
+@pytest.mark.parametrize("fault", [lambda good: good[::-1], lambda good: good * np.float32(np.nan)], ids=["shuffled", "nan"])
+def test_nothing_is_kept_before_the_first_batch_is_checked(fault: Callable[[Matrix], Matrix]) -> None:
+    class Faulty(QueuedHashEmbedder):
+        def embed_documents(self, texts: Sequence[str]) -> Matrix:
+            return fault(super().embed_documents(texts))
+
+    embedder, kept = Faulty(wants=SEVERAL), list[int]()
+    with pytest.raises(BadVectorError):
+        embed_texts(TEXTS, TOKENS, embedder=embedder, batch_tokens=64, on_batch=lambda p, v: kept.extend(p))
+    assert (kept, embedder.most) == ([], 3)
+
+
+def test_every_call_gets_on_even_when_told_to_stop() -> None:
     embedder = QueuedHashEmbedder(wants=SEVERAL)
-    embed_texts(TEXTS, TOKENS, embedder=embedder, batch_tokens=64, on_batch=lambda p, v: under_way_at.append(embedder.most))
-    assert under_way_at[:2] == [1, 3]
+    report, rows = _embed_queued(embedder, stop_after=0)
+    assert report.batches == 1
+    assert len(rows) == report.texts > 0
 
 
 def test_batches_that_do_not_fit_are_halved_while_others_are_under_way() -> None:
