@@ -1,5 +1,6 @@
 """Plain `encode` as documented and tuned, and this pipeline, over the same texts and weights."""
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -52,6 +53,7 @@ def _with_agreement(model: Path, texts: Texts, device: str, size: Size) -> Itera
 
 def open_pipeline(model: Path, device: str) -> SentenceTransformerEmbedder:
     """This pipeline's embedder over a folder, nothing remembered from other runs."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # as a run of the pipeline sets it: it has threads of its own
     settings = EmbeddingSettings.model_validate(
         {"model": str(model), "device": device, "engine": "torch", "max_tokens": POSITIONS}
     )
@@ -78,6 +80,7 @@ def _plain(model: Path, device: str, dtype: str, batch: int) -> tuple[Encode, di
     import torch
     from sentence_transformers import SentenceTransformer
 
+    os.environ.pop("TOKENIZERS_PARALLELISM", None)  # as it ships
     transformer = SentenceTransformer(str(model), device=device, model_kwargs={"dtype": getattr(torch, dtype)})
     transformer.max_seq_length = POSITIONS
 
@@ -96,11 +99,8 @@ def _pipeline(model: Path, device: str) -> tuple[Encode, dict[str, Any]]:
 
 
 def _rates(encode: Encode, whole: Texts, shape: Shape, *, device: str, size: Size) -> dict[str, Any]:
-    """Medians over rounds of as many texts as take the time of one timing, found by a pilot."""
-    pilot = _first(whole, _PILOT_TEXTS)
-    _seconds(encode, pilot, device)
-    per_s = len(pilot[0]) / _seconds(encode, pilot, device)
-    part = _first(whole, max(len(pilot[0]), int(per_s * size.timing_s)))
+    """Medians over rounds of as many texts as take about the time of one timing."""
+    part = _enough(encode, whole, device, size.timing_s)
     seconds = [_seconds(encode, part, device) for _ in range(size.rounds)]
     middle = statistics.median(seconds)
     return {
@@ -110,6 +110,17 @@ def _rates(encode: Encode, whole: Texts, shape: Shape, *, device: str, size: Siz
         "spread": round((max(seconds) - min(seconds)) / middle, 3),
         "tflop_per_s": round(shape.flops(part[1]) / middle / 1e12, 4),
     }
+
+
+def _enough(encode: Encode, whole: Texts, device: str, wanted_s: float) -> Texts:
+    """As many texts as take about so long, found by trying more and more, which warms up as well."""
+    count = min(_PILOT_TEXTS, len(whole[0]))
+    _seconds(encode, _first(whole, count), device)
+    while True:
+        seconds = _seconds(encode, _first(whole, count), device)
+        if seconds > wanted_s / 2 or count == len(whole[0]):
+            return _first(whole, max(_PILOT_TEXTS, min(count, int(count * wanted_s / seconds))))
+        count = min(len(whole[0]), max(2 * count, int(count * wanted_s / seconds)))
 
 
 def _first(texts: Texts, count: int) -> Texts:

@@ -34,5 +34,5 @@ class TextMaker:
 
     def _texts(self, lengths: list[int], *, part: int) -> Texts:
         generator = np.random.default_rng((self._seed, part, len(lengths)))
-        words = [self._words[generator.integers(len(self._words), size=length - SPECIAL_TOKENS)] for length in lengths]
-        return [" ".join(row) for row in words], lengths
+        picked = (generator.integers(len(self._words), size=length - SPECIAL_TOKENS) for length in lengths)
+        return [" ".join(self._words[numbers]) for numbers in picked], lengths
