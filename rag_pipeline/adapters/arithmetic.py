@@ -34,9 +34,11 @@ class Way:
 
     engine: str
     dtype: str
+    attention: str = ""
+    """A kind that transformers knows by this name; its own choice where it is empty."""
 
     def __str__(self) -> str:
-        return f"{self.engine} {self.dtype}"
+        return " ".join(filter(None, (self.engine, self.dtype, self.attention)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,8 @@ class Trial:
     def describe(self) -> dict[str, Any]:
         """JSON values for metadata."""
         speed, agreement = round(self.tokens_per_s), round(self.agreement, 5)
-        return {"engine": self.way.engine, "dtype": self.way.dtype, "tokens_per_s": speed, "agreement": agreement}
+        attention = {"attention": self.way.attention} if self.way.attention else {}
+        return {"engine": self.way.engine, "dtype": self.way.dtype, **attention, "tokens_per_s": speed, "agreement": agreement}
 
 
 def ways_to_try(engine: str, dtype: str, *, openvino: Sequence[str], half: str | None) -> list[Way]:

@@ -7,6 +7,7 @@ from rag_pipeline.adapters import openvino_engine
 from rag_pipeline.adapters.arithmetic import Trial, Way, choose, half_precision, measure, ways_to_try
 from rag_pipeline.adapters.engine_records import EngineRecord, EngineRecords, record_key
 from rag_pipeline.adapters.engines import Engine, LoadedModel
+from rag_pipeline.adapters.gpu_plan import GpuModel, GpuPlanner
 from rag_pipeline.adapters.model_opener import ModelOpener
 from rag_pipeline.adapters.openvino_engine import ConvertedModel
 from rag_pipeline.adapters.torch_engine import TorchEngine
@@ -43,6 +44,15 @@ class EngineChoice:
             self.evidence = {"why": f"embedding.dtype is {self._settings.dtype}"}
             return present or self._opener.torch(self._settings.dtype)
         return self._as_remembered(present) or self._tried(present)
+
+    def on_gpus(self, model: LoadedModel[Engine]) -> GpuModel | None:
+        """The chosen model on every GPU; None where it does not run on one."""
+        if not isinstance(model.engine, TorchEngine) or model.engine.device != "cuda":
+            return None
+        planner = GpuPlanner(self._opener, self._settings, self._records)
+        on_all = planner.open(self._opener.around(model.engine))
+        self.evidence = {**self.evidence, **planner.evidence}
+        return on_all
 
     def _engine(self) -> str:
         """What the settings ask for, where the package is there."""

@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,8 @@ class EngineRecords:
         """What is remembered, or None; whatever is in doubt is tried again."""
         try:
             values = json.loads((self._folder / f"{key}.json").read_text(encoding="utf-8")) if self._folder else {}
-            return EngineRecord(Way(values["engine"], values["dtype"]), dict(values["evidence"]))
+            way = Way(values["engine"], values["dtype"], values.get("attention", ""))
+            return EngineRecord(way, dict(values["evidence"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -46,7 +47,7 @@ class EngineRecords:
         """Remembers the choice; a folder that cannot be written costs time and nothing else."""
         if self._folder is None:
             return
-        values = {"engine": record.way.engine, "dtype": record.way.dtype, "evidence": record.evidence}
+        values = {**asdict(record.way), "evidence": record.evidence}
         draft = self._folder / f"{key}.{os.getpid()}.tmp"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)

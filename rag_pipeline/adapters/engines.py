@@ -1,6 +1,6 @@
 """A loaded model: an engine that computes vectors from token ids, and what every engine needs around it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -36,6 +36,16 @@ class Engine(Protocol):
         """JSON values for metadata."""
 
 
+class QueuedEngine(Engine, Protocol):
+    """An engine that works through several batches without being waited for."""
+
+    def prepare(self, ids: list[list[int]], *, prompt_length: int) -> Any:
+        """What ``start`` reads; made by any thread while the device computes."""
+
+    def start(self, prepared: Any) -> Callable[[], Matrix]:
+        """Orders the computation; the call waits for its vectors. Either raises what ``forward`` raises."""
+
+
 EngineT_co = TypeVar("EngineT_co", bound=Engine, covariant=True)
 
 
@@ -62,11 +72,16 @@ class LoadedModel(Generic[EngineT_co]):
         """float32 ``(len(texts), dimension)``."""
         if not texts:
             return np.zeros((0, self._facts.dimension), dtype=np.float32)
-        ids = self._counter.token_ids([prompt + text for text in texts])
-        vectors = self._forward(ids, prompt_length=self._counter.prompt_length(prompt))
+        ids, prompt_length = self.read(texts, prompt=prompt)
+        vectors = self._forward(ids, prompt_length=prompt_length)
         if self._memory is not None:
             self._memory.count(len(ids) * max(map(len, ids)))
         return vectors
+
+    def read(self, texts: Sequence[str], *, prompt: str) -> tuple[list[list[int]], int]:
+        """Token ids of each text with the prompt, and the tokens of the prompt. Raises TruncationError."""
+        ids = self._counter.token_ids([prompt + text for text in texts])
+        return ids, self._counter.prompt_length(prompt)
 
     def embed_samples(self) -> Matrix:
         """Vectors of the sample texts, cut where they or the window are of another length than is usual."""
@@ -75,10 +90,15 @@ class LoadedModel(Generic[EngineT_co]):
 
     def embed_tokens(self, count: int, length: int) -> int:
         """Works on that many texts of that many tokens, or of as many as the window has, and says how many in all."""
-        length = min(length, self._counter.max_tokens)
+        ids = self.sample_ids([length] * count)
+        self._forward(ids, prompt_length=0)
+        return sum(map(len, ids))
+
+    def sample_ids(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Ids of so many tokens for each text, or of as many as the window has."""
         ids = self._counter.uncounted_ids([" ".join(SAMPLE_TEXTS)])[0]
-        self._forward([(ids * (length // len(ids) + 1))[:length]] * count, prompt_length=0)
-        return count * length
+        long = ids * (self._counter.max_tokens // len(ids) + 1)
+        return [long[: min(length, self._counter.max_tokens)] for length in lengths]
 
     def prove(self) -> Matrix:
         """The vectors of the sample texts. Raises BadVectorError where they are not usable."""
@@ -92,7 +112,10 @@ class LoadedModel(Generic[EngineT_co]):
         return agreement(reference, self.embed_samples())
 
     def _forward(self, ids: list[list[int]], *, prompt_length: int) -> Matrix:
-        matrix = self.engine.forward(ids, prompt_length=prompt_length)
-        if matrix.shape != (len(ids), self._facts.dimension):
-            raise BadVectorError(f"{self._facts.model} made an array {matrix.shape} and not {(len(ids), self._facts.dimension)}")
+        return self.checked(self.engine.forward(ids, prompt_length=prompt_length), len(ids))
+
+    def checked(self, matrix: Matrix, count: int) -> Matrix:
+        """The same array. Raises BadVectorError where it has another shape than so many texts of this model have."""
+        if matrix.shape != (count, self._facts.dimension):
+            raise BadVectorError(f"{self._facts.model} made an array {matrix.shape} and not {(count, self._facts.dimension)}")
         return matrix

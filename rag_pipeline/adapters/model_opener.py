@@ -30,10 +30,14 @@ class ModelOpener:
         self._folder = cache_dir / "openvino" / self._name() if cache_dir else None
         self._counter: TokenCounter | None = None
 
-    def torch(self, dtype: str) -> LoadedModel[TorchEngine]:
-        """In torch. Raises SettingsError or BadVectorError for a model that contradicts its own files."""
+    def torch(self, dtype: str, *, number: int = 0, attention: str = "") -> LoadedModel[TorchEngine]:
+        """In torch. Raises SettingsError or BadVectorError for a model that contradicts its own files.
+
+        ``number`` and ``attention`` as in ``TorchEngine``.
+        """
         keep_few_shapes()
-        engine = TorchEngine(self.facts, self.counter, device=self._settings.device, dtype=dtype)
+        how = {"device": self._settings.device, "dtype": dtype, "attention": attention}
+        engine = TorchEngine(self.facts, self.counter, number=number, **how)
         if not engine.reads_alike(SAMPLE_TEXTS[0], self.counter.uncounted_ids([SAMPLE_TEXTS[0]])[0]):
             raise SettingsError(
                 f"embedding.model: tokenizer.json of {self.facts.model} and its tokenizer settings disagree; get the model again"

@@ -65,11 +65,13 @@ class TokenCounter:
         encoding = self._tokenizer.encode(prompt)
         return len(encoding.ids) - encoding.special_tokens_mask[-1]
 
-    def pad(self, ids: Sequence[Sequence[int]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Token ids and attention mask, int64 of shape ``(texts, longest)``."""
-        longest = max(map(len, ids))
-        tokens = np.full((len(ids), longest), self._padding_id, dtype=np.int64)
-        mask = np.zeros((len(ids), longest), dtype=np.int64)
+    def pad(
+        self, ids: Sequence[Sequence[int]], *, length: int | None = None
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Token ids and attention mask, int64 of shape ``(texts, length)``; as long as the longest where none is given."""
+        length = length or max(map(len, ids))
+        tokens = np.full((len(ids), length), self._padding_id, dtype=np.int64)
+        mask = np.zeros((len(ids), length), dtype=np.int64)
         for row, text_ids in enumerate(ids):
             tokens[row, : len(text_ids)] = text_ids
             mask[row, : len(text_ids)] = 1

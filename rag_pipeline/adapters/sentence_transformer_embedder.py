@@ -1,18 +1,20 @@
 """Embeds with a sentence-transformers model on this machine's CPU or GPU."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rag_pipeline.adapters.engine_choice import EngineChoice
 from rag_pipeline.adapters.engines import Engine, LoadedModel
+from rag_pipeline.adapters.gpu_plan import GpuModel
+from rag_pipeline.ports import Batching
 from rag_pipeline.schema import Matrix, ModelFacts, Vector
 from rag_pipeline.settings import EmbeddingSettings
 
 
 class SentenceTransformerEmbedder:
-    """An ``Embedder`` over the files of a model. Nothing is loaded before the first text.
+    """A ``QueuedEmbedder`` over the files of a model. Nothing is loaded before the first text.
 
     What the settings leave open of engine and arithmetic is chosen before the first documents, by trying, and remembered in
     ``cache_dir``. A process that only asks questions tries nothing and starts with float32.
@@ -24,16 +26,36 @@ class SentenceTransformerEmbedder:
         self._settings = settings
         self._choice = EngineChoice(facts, settings, cache_dir)
         self._model: LoadedModel[Engine] | None = None
+        self._on_gpus: GpuModel | None = None
         self._is_settled = False
         # One forward pass uses every core or the whole device; two at once would only take each other's memory.
         self._lock = threading.RLock()
 
     def embed_documents(self, texts: Sequence[str]) -> Matrix:
         with self._lock:
-            if self._model is None or not self._is_settled:
-                self._model = self._choice.for_documents(self._model)
-                self._is_settled = True
-            return self._model.embed(texts, prompt=self._settings.document_prompt)
+            model = self._for_documents()
+            if self._on_gpus is None or not texts:
+                return model.embed(texts, prompt=self._settings.document_prompt)
+        return self.begin_documents(texts)()
+
+    def batching(self, tokens: int) -> Batching:
+        with self._lock:
+            self._for_documents()
+            return self._on_gpus.batching(tokens) if self._on_gpus else Batching(tokens)
+
+    def begin_documents(self, texts: Sequence[str]) -> Callable[[], Matrix]:
+        with self._lock:
+            self._for_documents()
+            if self._on_gpus is None:
+                return lambda: self.embed_documents(texts)
+            return self._on_gpus.queue.begin(texts, prompt=self._settings.document_prompt)
+
+    def _for_documents(self) -> LoadedModel[Engine]:
+        if self._model is None or not self._is_settled:
+            self._model = self._choice.for_documents(self._model)
+            self._on_gpus = self._choice.on_gpus(self._model)
+            self._is_settled = True
+        return self._model
 
     def embed_query(self, text: str) -> Vector:
         with self._lock:

@@ -3,11 +3,16 @@
 import logging
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
+
+from rag_pipeline.adapters.batch_layout import flat, padded, stepped
+from rag_pipeline.adapters.cuda_devices import Wait, memory_of, place_of
 from rag_pipeline.adapters.model_tokens import TokenCounter
 from rag_pipeline.errors import BackendRejectedError, BatchTooLargeError, SettingsError
 from rag_pipeline.schema import Matrix, ModelFacts
@@ -21,19 +26,36 @@ _MISSING = re.compile(r"^(\S+)\s*\|\s*MISSING\b", re.MULTILINE)
 """A line of the report that transformers logs on loading."""
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A batch in memory of the host, as the device fetches it."""
+
+    tensors: Mapping[str, "torch.Tensor"]
+    numbers: Mapping[str, int]
+    prompt_length: int
+    texts: int
+
+
 class TorchEngine:
     """An ``Engine``: the transformer in the chosen arithmetic, everything behind it in float32."""
 
     name = "torch"
 
-    def __init__(self, facts: ModelFacts, counter: TokenCounter, *, device: str, dtype: str) -> None:
+    def __init__(
+        self, facts: ModelFacts, counter: TokenCounter, *, device: str, dtype: str, number: int = 0, attention: str = ""
+    ) -> None:
+        """``number`` is that of the GPU; ``attention`` a kind that transformers knows, its own choice where it is empty."""
         import torch
 
         self.device = pick_device(device)
         self._torch = torch
         self._counter = counter
         self._is_normalized = facts.is_normalized
-        self.modules = list(_load(facts, device=self.device, dtype=getattr(torch, dtype)))
+        self._place = place_of(self.device, number)
+        self._memory = memory_of(self.device, self._place)
+        self.modules = list(_load(facts, device=self._place, dtype=getattr(torch, dtype), attention=attention))
+        self.is_padding_free = bool(getattr(self.modules[0], "can_flatten_inputs", False))
+        self._first_position = self._find_first_position() if self.is_padding_free else 0
         self.convert(dtype)
 
     def convert(self, dtype: str) -> None:
@@ -44,7 +66,7 @@ class TorchEngine:
             module.float()
 
     def describe(self) -> dict[str, Any]:
-        name = self._torch.cuda.get_device_name() if self.device == "cuda" else self.device
+        name = self._torch.cuda.get_device_name(self._place) if self.device == "cuda" else self.device
         threads = self._torch.get_num_threads()
         return {"engine": self.name, "device": self.device, "device_name": name, "dtype": self.dtype, "threads": threads}
 
@@ -69,25 +91,52 @@ class TorchEngine:
         return time.thread_time() if self.device == "cpu" else time.perf_counter()
 
     def forward(self, ids: list[list[int]], *, prompt_length: int) -> Matrix:
+        return self.start(self.prepare(ids, prompt_length=prompt_length))()
+
+    def prepare(self, ids: list[list[int]], *, prompt_length: int) -> Prepared:
+        """What ``start`` reads, in memory of the host. Any thread may do it while the device computes."""
         try:
-            with self._torch.inference_mode():
-                vectors = self._run_modules(ids, prompt_length)
-                if self._is_normalized:
-                    vectors = self._torch.nn.functional.normalize(vectors, dim=1)
-                matrix: Matrix = vectors.cpu().numpy()
+            arrays = self._lay_out(ids)
+            tensors = {name: self._torch.from_numpy(array) for name, array in arrays.items() if isinstance(array, np.ndarray)}
+            held = {name: self._memory.hold(tensor) for name, tensor in tensors.items()}
         except (RuntimeError, MemoryError) as error:
             self._translate(error, len(ids))
-        return matrix
+        numbers = {name: value for name, value in arrays.items() if name not in held}
+        return Prepared(held, numbers, prompt_length=prompt_length, texts=len(ids))
 
-    def _run_modules(self, ids: list[list[int]], prompt_length: int) -> "torch.Tensor":
-        tokens, mask = self._counter.pad(ids)
-        features: dict[str, Any] = {
-            "input_ids": self._torch.from_numpy(tokens).to(self.device),
-            "attention_mask": self._torch.from_numpy(mask).to(self.device),
-        }
-        features = self.modules[0](features)
+    def start(self, prepared: Prepared) -> Wait:
+        """Has the vectors computed; on CUDA it returns before that is done, and the call that it gives waits."""
+        count = prepared.texts
+        try:
+            with self._torch.inference_mode():
+                vectors = self._run_modules(prepared)
+                if self._is_normalized:
+                    vectors = self._torch.nn.functional.normalize(vectors, dim=1)
+                wait = self._memory.fetch(vectors)
+        except (RuntimeError, MemoryError) as error:
+            self._translate(error, count)
+        return lambda: self._waited(wait, count)
+
+    def _waited(self, wait: Wait, count: int) -> Matrix:
+        try:
+            return wait()
+        except (RuntimeError, MemoryError) as error:  # what went wrong on a GPU often shows here only
+            self._translate(error, count)
+
+    def _lay_out(self, ids: list[list[int]]) -> Mapping[str, Any]:
+        if self.is_padding_free:
+            return flat(ids, first_position=self._first_position)
+        return stepped(ids, self._counter) if self.device == "cuda" else padded(ids, self._counter)
+
+    def _find_first_position(self) -> int:
+        """The number of the first position, which is not 0 in some families of models."""
+        return int(self.modules[0].preprocess(["a"])["position_ids"].min())
+
+    def _run_modules(self, prepared: Prepared) -> "torch.Tensor":
+        features = {name: self._memory.send(tensor) for name, tensor in prepared.tensors.items()}
+        features = self.modules[0]({**features, **prepared.numbers})
         features["token_embeddings"] = features["token_embeddings"].float()
-        features["prompt_length"] = prompt_length
+        features["prompt_length"] = prepared.prompt_length
         for module in self.modules[1:]:
             features = module(features)
         vectors: torch.Tensor = features["sentence_embedding"].float()
@@ -101,6 +150,8 @@ class TorchEngine:
                 "set embedding.device: cpu and embedding.dtype: float32 to find out whether the device is at fault",
                 system=_SYSTEM,
             ) from error
+        # The error would keep the tensors of every step that it came through, on the device that has no room for them.
+        error.with_traceback(None)
         if self.device == "cuda":
             self._torch.cuda.empty_cache()
         raise BatchTooLargeError(f"{count} texts do not fit in the memory of {self.device}", system=_SYSTEM) from None
@@ -125,11 +176,12 @@ def pick_device(wanted: str) -> str:
     return wanted
 
 
-def _load(facts: ModelFacts, *, device: str, dtype: "torch.dtype") -> Any:
+def _load(facts: ModelFacts, *, device: str, dtype: "torch.dtype", attention: str) -> Any:
     """The modules of the model, from local safetensors files, without code of the model's own."""
     from safetensors import SafetensorError
     from sentence_transformers import SentenceTransformer
 
+    how = {"use_safetensors": True, "dtype": dtype, **({"attn_implementation": attention} if attention else {})}
     try:
         with quiet_loading() as missing:
             model = SentenceTransformer(
@@ -137,7 +189,7 @@ def _load(facts: ModelFacts, *, device: str, dtype: "torch.dtype") -> Any:
                 device=device,
                 local_files_only=True,
                 trust_remote_code=False,
-                model_kwargs={"use_safetensors": True, "dtype": dtype},
+                model_kwargs=how,
             )
     except (OSError, ValueError, RuntimeError, KeyError, AttributeError, ImportError, SafetensorError) as error:
         raise SettingsError(

@@ -1,11 +1,11 @@
 """The first numbers of another embedder's vectors, for models that are made to be cut short."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from rag_pipeline.ports import Embedder
+from rag_pipeline.ports import Batching, Embedder, QueuedEmbedder
 from rag_pipeline.schema import Matrix, Vector
 
 
@@ -22,6 +22,15 @@ class TruncatedEmbedder:
 
     def embed_documents(self, texts: Sequence[str]) -> Matrix:
         return self._cut(self._inner.embed_documents(texts))
+
+    def batching(self, tokens: int) -> Batching:
+        return self._inner.batching(tokens) if isinstance(self._inner, QueuedEmbedder) else Batching(tokens)
+
+    def begin_documents(self, texts: Sequence[str]) -> Callable[[], Matrix]:
+        if not isinstance(self._inner, QueuedEmbedder):
+            return lambda: self.embed_documents(texts)
+        wait = self._inner.begin_documents(texts)
+        return lambda: self._cut(wait())
 
     def embed_query(self, text: str) -> Vector:
         vector: Vector = self._cut(self._inner.embed_query(text)[np.newaxis])[0]

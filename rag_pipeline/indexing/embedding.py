@@ -1,14 +1,15 @@
 """Texts to vectors that may be kept: batches by tokens, halved where they do not fit, every vector checked."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from rag_pipeline.errors import BadVectorError, BatchTooLargeError
-from rag_pipeline.ports import Embedder
+from rag_pipeline.ports import Batching, Embedder, QueuedEmbedder
 from rag_pipeline.schema import Matrix, Vector
 
 NORM_TOLERANCE = 1e-2
@@ -27,9 +28,11 @@ class EmbedReport:
     padded_tokens: int = 0
     """Tokens that the model worked on: every text as long as the longest of its batch."""
     seconds: float = 0.0
-    """Inside the embedder alone."""
+    """Inside the embedder alone, or waiting for it."""
     batches: int = 0
     halvings: int = 0
+    batching: Batching | None = field(default=None, repr=False)
+    """The batches that the device wanted; None where there was no text."""
 
 
 def plan_batches(token_counts: Sequence[int], *, batch_tokens: int, batch_texts: int = 256) -> list[list[int]]:
@@ -78,14 +81,19 @@ def embed_texts(
     is_normalized: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> EmbedReport:
-    """What was done; ``on_batch`` got the positions and checked vectors of each batch before the next began.
+    """What was done; ``on_batch`` got the positions and checked vectors of each batch, in the order of the batches.
 
-    ``should_stop`` is asked before every batch but the first, so that every call gets on. Raises
-    BadVectorError, TruncationError, or BatchTooLargeError where one text alone does not fit.
+    As many are under way as the embedder wants, which on a CPU is one; none is kept before the first has passed every check.
+    ``should_stop`` is asked before every batch but the first, so that every call gets on; what is under way is kept.
+    Raises BadVectorError, TruncationError, or BatchTooLargeError where one text alone does not fit.
     """
-    batches = plan_batches(token_counts, batch_tokens=batch_tokens)
+    if not texts:
+        return EmbedReport()
     run = _Run(texts, token_counts, embedder=embedder, is_normalized=is_normalized, on_batch=on_batch)
-    return run.work_off(batches, should_stop)
+    return run.work_off(run.plan(batch_tokens), should_stop)
+
+
+Wait = Callable[[], Matrix]
 
 
 class _Run:
@@ -106,6 +114,7 @@ class _Run:
         self._is_normalized = is_normalized
         self._on_batch = on_batch
         self._report = EmbedReport()
+        self._batching = Batching(0)
         self._too_large: float = float("inf")
         """Padded tokens of the smallest batch that did not fit."""
         self._only_vector: npt.NDArray[np.float32] | None = None
@@ -113,25 +122,52 @@ class _Run:
         self._only_counts: set[int] | None = set()
         """Token counts of the texts that got it; None once two vectors differ."""
 
+    def plan(self, batch_tokens: int) -> list[list[int]]:
+        """The batches that suit the embedder's device; loads its model."""
+        started = time.perf_counter()
+        if isinstance(self._embedder, QueuedEmbedder):
+            self._batching = self._embedder.batching(batch_tokens)
+        else:
+            self._batching = Batching(batch_tokens)
+        self._report.batching = self._batching
+        self._report.seconds += time.perf_counter() - started
+        lengths = [self._batching.padded(count) for count in self._counts]
+        return plan_batches(lengths, batch_tokens=self._batching.tokens, batch_texts=self._batching.texts)
+
     def work_off(self, batches: list[list[int]], should_stop: Callable[[], bool]) -> EmbedReport:
         waiting = batches[::-1]
-        while waiting and not (self._report.batches and should_stop()):
-            batch = waiting.pop()
-            if len(batch) > 1 and self._padded(batch) >= self._too_large:
-                waiting += _halves(batch)
+        under_way: deque[tuple[list[int], Wait]] = deque()
+        is_stopped = False
+        while under_way or (waiting and not is_stopped):
+            if waiting and len(under_way) < self._batching.at_once and not is_stopped:
+                is_stopped = bool(under_way or self._report.batches) and should_stop()
+                if not is_stopped:
+                    under_way += self._begin(waiting)
                 continue
-            vectors = self._embed(batch)
+            batch, wait = under_way.popleft()
+            vectors = self._finish(batch, wait)
             if vectors is None:
                 waiting += _halves(batch)
             else:
                 self._on_batch(batch, vectors)
         return self._report
 
-    def _embed(self, batch: list[int]) -> Matrix | None:
+    def _begin(self, waiting: list[list[int]]) -> list[tuple[list[int], Wait]]:
+        """The next batch, begun; nothing where it had to be halved, since so many tokens did not fit before."""
+        batch = waiting.pop()
+        if len(batch) > 1 and self._padded(batch) >= self._too_large:
+            waiting += _halves(batch)
+            return []
+        texts = [self._texts[position] for position in batch]
+        if self._batching.at_once > 1 and isinstance(self._embedder, QueuedEmbedder):
+            return [(batch, self._embedder.begin_documents(texts))]
+        return [(batch, lambda: self._embedder.embed_documents(texts))]
+
+    def _finish(self, batch: list[int], wait: Wait) -> Matrix | None:
         """The checked vectors, or None where the batch must be halved."""
         started = time.perf_counter()
         try:
-            vectors = self._embedder.embed_documents([self._texts[position] for position in batch])
+            vectors = wait()
         except BatchTooLargeError as error:
             self._note_too_large(batch, error)
             return None
@@ -187,7 +223,7 @@ class _Run:
                 )
 
     def _padded(self, batch: list[int]) -> int:
-        return len(batch) * max(self._counts[position] for position in batch)
+        return len(batch) * self._batching.padded(max(self._counts[position] for position in batch))
 
 
 def _cosine(left: Vector, right: Vector) -> float:

@@ -53,7 +53,6 @@ class VectorStage:
             pool.take(piece, self._missing(piece))
             if pool.is_full and not is_stopped:
                 is_stopped = not self._embed(pool, progress, should_stop)
-                pool.room_tokens = POOL_BATCHES * self._batch_tokens
             yield from pool.release(all_of_them=is_stopped)
         if not is_stopped:
             self._embed(pool, progress, should_stop)
@@ -138,6 +137,9 @@ class VectorStage:
             should_stop=should_stop,
         )
         pool.count(report)
+        if report.batching is not None:
+            # A device that has several batches under way runs dry at the end of each pool, so a pool lasts for a while.
+            pool.room_tokens = POOL_BATCHES * report.batching.at_once * report.batching.tokens
         return report.texts == len(digests)
 
     def _keep_batch(self, pool: "_Pool", batch: dict[bytes, Vector]) -> None:

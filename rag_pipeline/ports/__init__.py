@@ -12,12 +12,13 @@ from rag_pipeline.ports.documents import (
     Progress,
 )
 from rag_pipeline.ports.ledger import Ledger
-from rag_pipeline.ports.models import Embedder, SparseEncoder, Tokenizer
+from rag_pipeline.ports.models import Batching, Embedder, QueuedEmbedder, SparseEncoder, Tokenizer
 from rag_pipeline.ports.vector_store import VectorStore
 
 __all__ = [
     "Artifact",
     "ArtifactStore",
+    "Batching",
     "Clock",
     "DocumentSource",
     "Embedder",
@@ -28,6 +29,7 @@ __all__ = [
     "ParseRequest",
     "Parser",
     "Progress",
+    "QueuedEmbedder",
     "Row",
     "SparseEncoder",
     "Stage",

@@ -1,7 +1,8 @@
 """What turns texts into tokens and vectors."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,35 @@ class Embedder(Protocol):
 
     def describe(self) -> Mapping[str, Any]:
         """Device, arithmetic and how they were chosen; for metadata, not for fingerprints."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """The batches that suit a device."""
+
+    tokens: int
+    """Of one batch, padding included."""
+    texts: int = 256
+    """Of one batch at most."""
+    at_once: int = 1
+    """Batches that are worth having under way together."""
+    length_step: int = 1
+    """Texts are padded to a multiple of so many tokens."""
+
+    def padded(self, tokens: int) -> int:
+        """Tokens that the device works on for a text of so many."""
+        return -(-tokens // self.length_step) * self.length_step
+
+
+@runtime_checkable
+class QueuedEmbedder(Embedder, Protocol):
+    """An embedder that may have several batches under way: one is computed, the next made ready, the last read back."""
+
+    def batching(self, tokens: int) -> Batching:
+        """The batches that it wants where the settings ask for so many tokens. Loads the model."""
+
+    def begin_documents(self, texts: Sequence[str]) -> Callable[[], Matrix]:
+        """Begins what ``embed_documents`` does and returns at once; the call waits for the vectors, or raises as that does."""
 
 
 class SparseEncoder(Protocol):

@@ -84,6 +84,11 @@ class EmbeddingSettings(Section):
     batch_tokens: int = Field(
         default=8192, ge=64, description="Tokens of one batch, padding included. Halved by itself when memory runs out."
     )
+    tune_batches: bool = Field(
+        default=True,
+        description="On a CUDA GPU `batch_tokens` is only the start: it is doubled while that makes this model faster there, "
+        "measured once and remembered. `false` keeps it as it is written. Changes no fingerprint.",
+    )
     endpoint: str | None = Field(
         default=None,
         description="URL of a served model (OpenAI-compatible `/v1/embeddings`) used instead of loading the weights here. "

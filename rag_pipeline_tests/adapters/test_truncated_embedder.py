@@ -8,8 +8,9 @@ import pytest
 from rag_pipeline.adapters.truncated_embedder import TruncatedEmbedder
 from rag_pipeline.errors import BadVectorError
 from rag_pipeline.indexing.embedding import check_vectors
+from rag_pipeline.ports import Batching
 from rag_pipeline.schema import Matrix
-from rag_pipeline_tests.fakes.embedder import HashEmbedder
+from rag_pipeline_tests.fakes.embedder import HashEmbedder, QueuedHashEmbedder
 
 TEXTS = ["one text", "another text", "한국어"]
 
@@ -42,6 +43,17 @@ def test_lengths_of_a_model_that_has_them_are_kept() -> None:
     inner = Lengths(64)
     vectors = TruncatedEmbedder(inner, 16, is_normalized=False).embed_documents(TEXTS)
     assert np.array_equal(vectors, inner.embed_documents(TEXTS)[:, :16])
+
+
+@pytest.mark.parametrize("is_queued", [True, False])
+def test_batches_under_way_are_cut_as_well(is_queued: bool) -> None:
+    wants = Batching(99, at_once=2)
+    inner = QueuedHashEmbedder(64, wants=wants) if is_queued else HashEmbedder(64)
+    cut = TruncatedEmbedder(inner, 16, is_normalized=True)
+    assert cut.batching(512) == (wants if is_queued else Batching(512))
+    waits = [cut.begin_documents([text]) for text in TEXTS]
+    assert np.array_equal(np.concatenate([wait() for wait in waits]), cut.embed_documents(TEXTS))
+    assert not is_queued or inner.most == 3  # type: ignore[union-attr]
 
 
 def test_no_text_gives_no_vector() -> None:

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from rag_pipeline.adapters.endpoint_embedder import EndpointEmbedder
+from rag_pipeline.adapters.sentence_transformer_embedder import SentenceTransformerEmbedder
 from rag_pipeline.errors import TruncationError
-from rag_pipeline.ports import Embedder
+from rag_pipeline.ports import Embedder, QueuedEmbedder
 from rag_pipeline.settings import EmbeddingSettings
+from rag_pipeline_tests.adapters.gpus import stand_in_gpus
 from rag_pipeline_tests.fakes.embedder import HashEmbedder
 from rag_pipeline_tests.fakes.embedding_server import serve
 from rag_pipeline_tests.packaged_model import packaged_embedder, packaged_facts
@@ -25,10 +27,14 @@ TEXTS = (
 DIMENSION = 64
 
 
-@pytest.fixture(params=["hash", "torch", "openvino", "endpoint"])
-def embedder(request: pytest.FixtureRequest) -> Iterator[Embedder]:
+@pytest.fixture(params=["hash", "torch", "openvino", "endpoint", "gpus"])
+def embedder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Embedder]:
     if request.param == "hash":
         yield HashEmbedder(max_words=512)
+    elif request.param == "gpus":
+        stand_in_gpus(monkeypatch, 2)
+        settings = EmbeddingSettings(engine="torch", dtype="float32", tune_batches=False)
+        yield SentenceTransformerEmbedder(packaged_facts(), settings)
     elif request.param in ("torch", "openvino"):
         yield packaged_embedder(engine=request.param)
     else:
@@ -90,3 +96,12 @@ def test_a_text_over_the_window_is_refused_and_not_quoted(embedder: Embedder) ->
 def test_the_description_is_json(embedder: Embedder) -> None:
     embedder.embed_query("a")
     assert json.loads(json.dumps(embedder.describe()))["device"]
+
+
+def test_batches_that_are_begun_become_what_they_would_alone(embedder: Embedder) -> None:
+    if not isinstance(embedder, QueuedEmbedder):
+        pytest.skip("has nothing under way")
+    assert embedder.batching(512).at_once >= 1
+    waits = [embedder.begin_documents([text, *TEXTS]) for text in TEXTS]
+    for text, wait in zip(TEXTS, waits, strict=True):
+        assert np.allclose(wait(), embedder.embed_documents([text, *TEXTS]), atol=1e-5)

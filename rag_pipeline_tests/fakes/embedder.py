@@ -2,13 +2,14 @@
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from rag_pipeline.errors import BatchTooLargeError, TruncationError
+from rag_pipeline.ports import Batching
 from rag_pipeline.schema import Matrix, Vector
 
 _WORD = re.compile(r"\w+")
@@ -61,6 +62,29 @@ class HashEmbedder:
         for word in words:
             total = total + _direction(self._salt + word, self.dimension)
         return (total / np.linalg.norm(total)).astype(np.float32)
+
+
+class QueuedHashEmbedder(HashEmbedder):
+    """The same, with several batches under way; ``most`` is how many there were at most."""
+
+    def __init__(self, dimension: int = 64, *, wants: Batching, max_batch_texts: int | None = None) -> None:
+        super().__init__(dimension, max_batch_texts=max_batch_texts)
+        self.most = 0
+        self._wants = wants
+        self._under_way = 0
+
+    def batching(self, tokens: int) -> Batching:
+        return self._wants
+
+    def begin_documents(self, texts: Sequence[str]) -> Callable[[], Matrix]:
+        self._under_way += 1
+        self.most = max(self.most, self._under_way)
+
+        def wait() -> Matrix:
+            self._under_way -= 1
+            return self.embed_documents(texts)
+
+        return wait
 
 
 @lru_cache(maxsize=100_000)

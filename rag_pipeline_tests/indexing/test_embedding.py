@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag_pipeline.errors import BadVectorError, BatchTooLargeError
-from rag_pipeline.indexing.embedding import check_vectors, embed_texts, plan_batches
+from rag_pipeline.indexing.embedding import EmbedReport, check_vectors, embed_texts, plan_batches
+from rag_pipeline.ports import Batching
 from rag_pipeline.schema import Matrix, Vector
-from rag_pipeline_tests.fakes.embedder import HashEmbedder
+from rag_pipeline_tests.fakes.embedder import HashEmbedder, QueuedHashEmbedder
 
 COUNTS = st.lists(st.integers(min_value=1, max_value=600), max_size=120)
 TEXTS = [f"word{n} " * (n % 7 + 1) for n in range(40)]
@@ -203,3 +204,70 @@ def test_no_texts_need_no_embedder_call() -> None:
     embedder = HashEmbedder()
     assert embed_texts([], [], embedder=embedder, batch_tokens=64, on_batch=lambda p, v: None).batches == 0
     assert embedder.embedded == []
+
+
+# --- several batches under way ---------------------------------------------------------------------------------------
+
+SEVERAL = Batching(64, at_once=3)
+
+
+def _embed_queued(embedder: QueuedHashEmbedder, *, stop_after: int = 1000) -> tuple[EmbedReport, dict[int, Vector]]:
+    rows: dict[int, Vector] = {}
+    report = embed_texts(
+        TEXTS,
+        TOKENS,
+        embedder=embedder,
+        batch_tokens=4096,
+        on_batch=lambda p, v: rows.update(zip(p, v, strict=True)),
+        should_stop=lambda: len(rows) >= stop_after,
+    )
+    return report, rows
+
+
+def test_a_device_that_wants_them_gets_several_batches_of_its_own_size() -> None:
+    embedder = QueuedHashEmbedder(wants=SEVERAL)
+    report, rows = _embed_queued(embedder)
+    assert np.array_equal(np.stack([rows[n] for n in range(len(TEXTS))]), HashEmbedder().embed_documents(TEXTS))
+    assert embedder.most == 3
+    planned = plan_batches(TOKENS, batch_tokens=64)
+    assert (report.batches, list(rows)) == (len(planned), [position for batch in planned for position in batch])
+    assert report.batching == SEVERAL
+
+
+@pytest.mark.parametrize("fault", [lambda good: good[::-1], lambda good: good * np.float32(np.nan)], ids=["shuffled", "nan"])
+def test_nothing_is_kept_before_the_first_batch_is_checked(fault: Callable[[Matrix], Matrix]) -> None:
+    class Faulty(QueuedHashEmbedder):
+        def embed_documents(self, texts: Sequence[str]) -> Matrix:
+            return fault(super().embed_documents(texts))
+
+    embedder, kept = Faulty(wants=SEVERAL), list[int]()
+    with pytest.raises(BadVectorError):
+        embed_texts(TEXTS, TOKENS, embedder=embedder, batch_tokens=64, on_batch=lambda p, v: kept.extend(p))
+    assert (kept, embedder.most) == ([], 3)
+
+
+def test_every_call_gets_on_even_when_told_to_stop() -> None:
+    embedder = QueuedHashEmbedder(wants=SEVERAL)
+    report, rows = _embed_queued(embedder, stop_after=0)
+    assert report.batches == 1
+    assert len(rows) == report.texts > 0
+
+
+def test_batches_that_do_not_fit_are_halved_while_others_are_under_way() -> None:
+    report, rows = _embed_queued(QueuedHashEmbedder(wants=SEVERAL, max_batch_texts=4))
+    assert np.array_equal(np.stack([rows[n] for n in range(len(TEXTS))]), HashEmbedder().embed_documents(TEXTS))
+    assert report.halvings > 0
+
+
+def test_what_is_under_way_when_told_to_stop_is_kept() -> None:
+    embedder = QueuedHashEmbedder(wants=Batching(24, at_once=3))
+    report, rows = _embed_queued(embedder, stop_after=10)
+    assert 10 < report.texts == len(rows) < len(TEXTS)
+    assert sum(text in embedder.embedded for text in TEXTS) == len(rows)
+
+
+def test_texts_are_planned_at_the_length_that_the_device_pads_them_to() -> None:
+    report, _ = _embed_queued(QueuedHashEmbedder(wants=Batching(64, length_step=16)))
+    assert report.padded_tokens == 16 * len(TEXTS)
+    assert report.batches == len(TEXTS) // 4
+    assert report.tokens == sum(TOKENS)

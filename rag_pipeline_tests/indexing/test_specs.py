@@ -114,7 +114,7 @@ def test_the_strategy_of_a_part_decides_where_it_is_applied(part: SpecPart) -> N
 @pytest.mark.parametrize(
     "values",
     [
-        {"embedding": {"device": "cpu", "dtype": "float32", "batch_tokens": 512, "timeout_s": 5}},
+        {"embedding": {"device": "cpu", "dtype": "float32", "batch_tokens": 512, "timeout_s": 5, "tune_batches": False}},
         {"embedding": {"endpoint": "http://127.0.0.1:9/v1", "endpoint_model": "served"}},
         {"sources": [{"name": "handbook", "url": "memory://elsewhere"}], "parsing": {"workers": 2, "timeout_s": 5}},
         {"store": {"kind": "server", "url": "http://127.0.0.1:9"}, "alias": "other", "buckets": 8},

@@ -13,9 +13,10 @@ from rag_pipeline.indexing.lanes import LaneTimes
 from rag_pipeline.indexing.reports import lane_values
 from rag_pipeline.operations.follow import bring_in_step
 from rag_pipeline.operations.progress import SILENT
+from rag_pipeline.ports import Batching
 from rag_pipeline.project import Project
 from rag_pipeline.schema import Matrix
-from rag_pipeline_tests.fakes.embedder import HashEmbedder
+from rag_pipeline_tests.fakes.embedder import HashEmbedder, QueuedHashEmbedder
 from rag_pipeline_tests.fakes.parser import FakeParser
 from rag_pipeline_tests.projects import article, check, dump, fill, fresh_dump, index_once, open_project, write_settings
 
@@ -88,6 +89,17 @@ def test_batches_are_filled_across_buckets(tmp_path: Path) -> None:
         project.close()
         counts.append(len([batch for batch in embedder.batches if batch > 1]))
     assert counts[1] <= counts[0] + 2
+
+
+def test_a_pool_holds_enough_for_all_that_a_device_has_under_way(tmp_path: Path) -> None:
+    """Else the device would wait for the last batch of each pool."""
+    file, parser = prepare(tmp_path)
+    embedder = QueuedHashEmbedder(DIMENSION, wants=Batching(400, at_once=6))
+    project = opened(file, parser, embedder)
+    index_once(project)
+    assert embedder.most == 6
+    assert check(project).findings == []
+    project.close()
 
 
 def test_equal_texts_of_two_buckets_in_one_pool_are_embedded_once(tmp_path: Path) -> None:
