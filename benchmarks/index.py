@@ -33,27 +33,11 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # stand-ins come from the tests
 
+from benchmarks.suite.corpus import WORDS
 from rag_pipeline.operations.progress import SILENT
 from rag_pipeline.project import Project
 
 RAG = [sys.executable, "-c", "from rag_pipeline.cli import main; main()"]
-WORDS = [
-    "index",
-    "vector",
-    "bucket",
-    "ledger",
-    "source",
-    "chunk",
-    "model",
-    "query",
-    "point",
-    "alias",
-    "document",
-    "schema",
-    "digest",
-    "store",
-    "batch",
-]
 
 
 def make_corpus(folder: Path, corpus: Path, pages: int) -> None:

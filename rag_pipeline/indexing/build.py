@@ -106,8 +106,8 @@ class Build:
     def _distrust(self, bucket: str) -> None:
         """Forgets that the bucket was in step before anything of it is written.
 
-        Without this a crash after the write, and a change back to the old documents, would leave the half-written points
-        behind a digest that looks right.
+        Without this a crash after the write, and a change back to the old documents, would leave half-written artifacts or
+        points behind a digest that looks right.
         """
         state = self._ledger.bucket_states(self._collection).get(bucket)
         if state is not None and state.digest:

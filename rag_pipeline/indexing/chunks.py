@@ -94,9 +94,9 @@ class ChunkStage:
             found.update({row.document_id: row for row in rows if self._is_cut_of(row, documents.rows[row.document_id])})
         return list(found.values())
 
-    def open(self, bucket: str) -> "BucketChunks":
-        """The bucket's chunks, to be brought in step slice by slice."""
-        return BucketChunks(self, bucket, self._artifact, self._others)
+    def open(self, bucket: str, *, before_write: Callable[[], None] = lambda: None) -> "BucketChunks":
+        """The bucket's chunks, to be brought in step slice by slice; ``before_write`` comes before rows are added."""
+        return BucketChunks(self, bucket, self._artifact, self._others, before_write)
 
     def chunk(self, row: StoredDocument) -> ChunkedDocument:
         """The chunks of one document under this spec."""
@@ -158,12 +158,14 @@ class BucketChunks:
         bucket: str,
         artifact: Artifact[ChunkedDocument],
         others: Sequence[Artifact[ChunkedDocument]],
+        before_write: Callable[[], None],
     ) -> None:
         self.counts = ChunkCounts()
         self._stage = stage
         self._bucket = bucket
         self._artifact = artifact
         self._others = list(others)
+        self._before_write = before_write
         self._held = {_key_of(row): row for row in artifact.read(bucket)}
         self._foreign: dict[CutKey, ChunkedDocument] = {}
 
@@ -174,6 +176,7 @@ class BucketChunks:
         progress.extend("chunks", len(new))
         fresh = [self._find_or_cut(key, row, progress) for key, row in new]
         if fresh:
+            self._before_write()
             self._artifact.append(self._bucket, fresh)
         made = dict(zip((key for key, _ in new), fresh, strict=True))
         chunked = [made[key] if key in made else self._held.pop(key) for key in keys]

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from rag_pipeline.errors import DocumentError, UnstableDocumentError
@@ -45,6 +45,8 @@ class DocumentsOutcome:
     masking_seconds: float = 0.0
     preview: list[tuple[str, str, int]] = field(default_factory=list)
     """Path, type and number of elements of some documents parsed now."""
+    before_write: Callable[[], None] = field(default=lambda: None, repr=False, compare=False)
+    """Called before rows are added to the artifact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +139,12 @@ class DocumentStage:
         outcome = self.load(bucket)
         return outcome, [record for record in self._pending(outcome) if self._parsed_elsewhere(record) is None]
 
-    def stream(self, bucket: str, progress: Progress) -> Iterator[DocumentSlice]:
+    def stream(
+        self, bucket: str, progress: Progress, *, before_write: Callable[[], None] = lambda: None
+    ) -> Iterator[DocumentSlice]:
         """Parses what is new or changed and not known to fail; gives each document once, when its version is in the artifact."""
         outcome = self.load(bucket)
+        outcome.before_write = before_write
         pending = self._pending(outcome)
         progress.extend("documents", len(pending))
         self._keep(outcome, outcome.taken_over)
@@ -378,6 +383,7 @@ class DocumentStage:
 
     def _keep(self, outcome: DocumentsOutcome, rows: list[StoredDocument]) -> None:
         if rows:
+            outcome.before_write()
             self._artifact.append(outcome.bucket, rows)
             outcome.rows.update({row.document_id: row for row in rows})
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rag_pipeline.indexing.build_report import BuildReport, add_bucket
-from rag_pipeline.indexing.chunks import ChunkStage
+from rag_pipeline.indexing.chunks import BucketChunks, ChunkStage
 from rag_pipeline.indexing.documents import DocumentSlice, DocumentStage
 from rag_pipeline.indexing.lanes import Lane, flow
 from rag_pipeline.indexing.reconcile import ReconcileStage
@@ -25,7 +25,7 @@ class BucketNotes:
     """What the ledger is told of a bucket on its way."""
 
     distrust: Callable[[str], None]
-    """Before anything of it is written."""
+    """Before anything of it is written, to an artifact or to the store."""
     remember: Callable[[BucketWork], None]
     """When it is in step, read back from the store."""
     is_fragmented: Callable[[str], None]
@@ -85,7 +85,7 @@ class Streaming:
 
     def _parse(self, works: Iterator[BucketWork]) -> Iterator[Slice]:
         for work in works:
-            for part in self._slices_of(work.bucket):
+            for part in self._slices_of(work):
                 work.documents = part.outcome
                 if part.is_last and part.outcome.is_fragmented:
                     self._notes.is_fragmented(work.bucket)
@@ -93,16 +93,22 @@ class Streaming:
                 if self._is_cut_off:
                     return
 
-    def _slices_of(self, bucket: str) -> Iterator[DocumentSlice]:
+    def _slices_of(self, work: BucketWork) -> Iterator[DocumentSlice]:
         if "documents" in self._stages:
-            return self._documents.stream(bucket, self._progress)
-        return self._documents.stream_stored(bucket)
+            return self._documents.stream(work.bucket, self._progress, before_write=lambda: self._distrust(work))
+        return self._documents.stream_stored(work.bucket)
+
+    def _distrust(self, work: BucketWork) -> None:
+        """Of the lanes of a bucket the first that writes does it; that two do it makes no difference."""
+        if not work.is_distrusted:
+            self._notes.distrust(work.bucket)
+            work.is_distrusted = True
 
     def _cut(self, slices: Iterator[Slice]) -> Iterator[Slice]:
         for piece in slices:
             work = piece.work
             if "chunks" in self._stages:
-                work.chunks = work.chunks or self._chunks.open(work.bucket)
+                work.chunks = work.chunks or self._open_chunks(work)
                 piece.chunks = work.chunks.update(piece.documents, self._progress)
                 work.counts = work.chunks.counts
             elif piece.is_last and work.documents is not None and set(self._stages) - {"documents"}:
@@ -113,6 +119,9 @@ class Streaming:
                 work.chunks.close()
                 work.chunks = None
             yield piece
+
+    def _open_chunks(self, work: BucketWork) -> BucketChunks:
+        return self._chunks.open(work.bucket, before_write=lambda: self._distrust(work))
 
     def _embed(self, slices: Iterator[Slice]) -> Iterator[Slice]:
         if "embeddings" not in self._stages:
@@ -150,9 +159,7 @@ class Streaming:
         work.waiting += piece.chunks
         if points.present and not piece.is_last:
             return
-        if not work.is_distrusted:
-            self._notes.distrust(work.bucket)
-            work.is_distrusted = True
+        self._distrust(work)
         self._reconcile.add(points, work.documents.records, work.waiting, piece.vectors, self._progress)
         work.waiting = []
         if piece.is_last:

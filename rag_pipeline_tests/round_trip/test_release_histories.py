@@ -382,6 +382,13 @@ def test_equal_bad_files_of_two_types_do_not_hold_up_the_first_release(history: 
     assert history.served
 
 
+def test_a_change_that_a_crash_cut_off_and_that_was_taken_back_leaves_no_newer_artifact(history: ReleaseHistories) -> None:
+    history.begin(settings=changes_of("first", cuts="", way="in_place"), topic="pears", number=4, is_rebuilt=False)
+    for text, place in ((TEXTS[0], None), (TEXTS[-1], "vectors.retain"), (TEXTS[0], None)):
+        fill(history.docs, {GOOD_NAMES[0]: text})
+        history._work("index", Crash("index", place, is_after=True) if place else None)
+
+
 def test_a_candidate_begun_under_other_settings_passes_the_gate(history: ReleaseHistories) -> None:
     history.begin(settings=changes_of("first", cuts="", way="in_place"), topic="apples", number=4, is_rebuilt=True)
     history._configure(changes_of("short", cuts="markdown", way="in_place"))
