@@ -28,14 +28,16 @@ class Size:
     """Small files of a run without changes."""
     parsed: int
     """Pages and PDFs that are only parsed."""
+    points: int
+    """Points of the store alone."""
     budget_s: float | None
     """Of the rounds of one scenario."""
 
 
 SIZES = {
-    "tiny": Size(pages=4, files=200, parsed=10, budget_s=60),
-    "quick": Size(pages=12, files=1_000, parsed=30, budget_s=110),
-    "full": Size(pages=500, files=10_000, parsed=250, budget_s=None),
+    "tiny": Size(pages=4, files=200, parsed=10, points=2_000, budget_s=60),
+    "quick": Size(pages=12, files=1_000, parsed=30, points=20_000, budget_s=110),
+    "full": Size(pages=500, files=10_000, parsed=250, points=100_000, budget_s=None),
 }
 
 

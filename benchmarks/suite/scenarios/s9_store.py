@@ -13,10 +13,11 @@ SCRIPT = ROOT / "benchmarks" / "store.py"
 
 
 def run(bench: Bench) -> list[ScenarioResult]:
-    result = ScenarioResult("s9", TITLE, bench.describe(script=SCRIPT.name))
-    if not SCRIPT.exists():
-        result.failure = f"there is no {SCRIPT.name} in benchmarks/"
-        return [result]
-    done = run_process([sys.executable, str(SCRIPT), "--json"], folder=ROOT, environment=environment()).checked()
-    result.facts = json.loads(done.output)
+    result = ScenarioResult("s9", TITLE, bench.describe(script=SCRIPT.name, points=bench.size.points))
+    folder = bench.empty_folder("s9")
+    figures = folder / "store.json"
+    command = [str(SCRIPT), "--points", str(bench.size.points), "--folder", str(folder), "--out", str(figures)]
+    run_process([sys.executable, *command], folder=ROOT, environment=environment()).checked()
+    measured = json.loads(figures.read_text(encoding="utf-8"))
+    result.facts = {part: measured[part] for part in ("edge", "server")}
     return [result]
