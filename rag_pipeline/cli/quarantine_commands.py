@@ -42,10 +42,10 @@ def quarantine_list(frame: Frame, reason: str | None = None, source: str | None 
 @click.argument("document")
 @shared_options
 def quarantine_show(frame: Frame, document: str) -> int:
-    """All that is known of DOCUMENT (its path or id), and what to do about it."""
+    """All that is known of DOCUMENT (its path, SOURCE/path or id), and what to do about it."""
     project = frame.project()
     shown = project.shown_names(document)
-    found = [entry for entry in _chosen(project) if shown & {entry.path, entry.document_id}]
+    found = [entry for entry in _chosen(project) if shown & _names(entry)]
     if not found:
         return _unknown(document)
     values = [{**tables.quarantine_values(entry), **_state(project, entry)} for entry in found]
@@ -66,7 +66,7 @@ def quarantine_retry(frame: Frame, document: str | None, reason: str | None) -> 
     """Forget failures, of DOCUMENT or of all, so that the next rag index tries again."""
     project = frame.project()
     shown = project.shown_names(document) if document is not None else set()
-    entries = [e for e in _chosen(project, reason=reason) if document is None or shown & {e.path, e.document_id}]
+    entries = [e for e in _chosen(project, reason=reason) if document is None or shown & _names(e)]
     if document is not None and not entries:
         return _unknown(document)
     if reason is not None and not entries:
@@ -96,6 +96,11 @@ def quarantine_export(frame: Frame, file: Path) -> int:
         return FAILED
     say(f"{tables.count_of(len(rows), 'document')} written to {file}")
     return FINE
+
+
+def _names(entry: QuarantineEntry) -> set[str]:
+    """By which a person may ask for it."""
+    return {entry.path, entry.document_id, f"{entry.source}/{entry.path}"}
 
 
 def _chosen(project: Project, *, reason: str | None = None, source: str | None = None) -> list[QuarantineEntry]:

@@ -91,7 +91,7 @@ def test_equal_bad_documents_are_each_named_and_mended_alone(project: Project) -
 
 def test_show_says_what_to_do_and_what_is_served(project: Project) -> None:
     spoil(project, "topic1.md")
-    shown = ask(project, "quarantine", "show", "topic1.md", "--json")
+    shown = ask(project, "quarantine", "show", "handbook/topic1.md", "--json")
     (values,) = json.loads(shown.stdout)
     assert values["reason"] == "unsupported_type"
     assert values["last_good_version"] == "served, marked stale"
