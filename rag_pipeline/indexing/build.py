@@ -8,7 +8,8 @@ from itertools import chain
 
 from rag_pipeline.indexing.build_report import STAGES, BuildReport, add_in_step, merge_reports
 from rag_pipeline.indexing.chunks import ChunksOutcome, ChunkStage
-from rag_pipeline.indexing.documents import DocumentsOutcome, DocumentStage
+from rag_pipeline.indexing.document_slices import DocumentsOutcome
+from rag_pipeline.indexing.documents import DocumentStage
 from rag_pipeline.indexing.identity import set_digest
 from rag_pipeline.indexing.reconcile import ReconcileStage
 from rag_pipeline.indexing.slices import BucketWork

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from rag_pipeline.guardrails.injection import speaks_to_a_model
 from rag_pipeline.indexing.chunking.document import chunk_document
 from rag_pipeline.indexing.chunking.rules import ChunkingRule
-from rag_pipeline.indexing.documents import DocumentsOutcome
+from rag_pipeline.indexing.document_slices import DocumentsOutcome
 from rag_pipeline.indexing.identity import chunking_fingerprint, masking_part
 from rag_pipeline.ports import Artifact, Progress, Tokenizer
 from rag_pipeline.schema import Chunk, ChunkedDocument, DocumentRecord, DocumentType, Flag, IndexSpec, StoredDocument

@@ -1,12 +1,12 @@
 """The ``documents`` stage: what a bucket's files say, parsed once per content and parser, masked before it is kept."""
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from rag_pipeline.errors import DocumentError, UnstableDocumentError
 from rag_pipeline.guardrails.pii.policy import masking_of
+from rag_pipeline.indexing.document_slices import DocumentSlice, DocumentsOutcome
 from rag_pipeline.indexing.identity import masking_part, parse_key, text_digest
 from rag_pipeline.indexing.owners import Owners
 from rag_pipeline.indexing.quarantine import READ_FAILURE, suffix_of
@@ -18,45 +18,6 @@ SLICE_DOCUMENTS = 32
 SLICE_CHARACTERS = 250_000
 """Text after which a slice goes on with fewer documents: about 60,000 tokens."""
 PREVIEW_ROWS = 10
-
-
-@dataclass(slots=True)
-class DocumentsOutcome:
-    """What the stage left for one bucket."""
-
-    bucket: str
-    records: dict[str, DocumentRecord]
-    rows: dict[str, StoredDocument]
-    """Newest good version by document id; a quarantined document keeps its last good one. What went on in a slice has no text."""
-    garbage: int = 0
-    """Rows of documents that are gone."""
-    taken_over: list[StoredDocument] = field(default_factory=list)
-    """Rows that only another artifact holds so far."""
-    quarantined: set[str] = field(default_factory=set)
-    unsettled: set[str] = field(default_factory=set)
-    """Documents that could not be read; the next run tries again."""
-    parsed: int = 0
-    reused: int = 0
-    is_fragmented: bool = False
-    """The artifact holds rows that nobody needs, or many small parts: worth compacting."""
-    size_bytes: int = 0
-    entities: Counter[str] = field(default_factory=Counter)
-    """What was masked now, by kind."""
-    masking_seconds: float = 0.0
-    preview: list[tuple[str, str, int]] = field(default_factory=list)
-    """Path, type and number of elements of some documents parsed now."""
-    before_write: Callable[[], None] = field(default=lambda: None, repr=False, compare=False)
-    """Called before rows are added to the artifact."""
-
-
-@dataclass(frozen=True, slots=True)
-class DocumentSlice:
-    """A few documents of a bucket on their way to the next stage, in their version to be indexed."""
-
-    outcome: DocumentsOutcome
-    """Of the whole bucket; complete with its last slice, which may hold no document."""
-    rows: Sequence[StoredDocument]
-    is_last: bool = False
 
 
 class DocumentStage:

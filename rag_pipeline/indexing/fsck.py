@@ -8,7 +8,7 @@ import numpy as np
 
 from rag_pipeline.indexing.build import Build
 from rag_pipeline.indexing.changes import is_unreadable
-from rag_pipeline.indexing.documents import DocumentsOutcome
+from rag_pipeline.indexing.document_slices import DocumentsOutcome
 from rag_pipeline.indexing.embedding import NORM_TOLERANCE
 from rag_pipeline.indexing.identity import points_fingerprint, spec_values
 from rag_pipeline.indexing.points import DesiredPoint, id_of_payload

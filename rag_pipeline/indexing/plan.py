@@ -7,7 +7,8 @@ from typing import Any
 
 from rag_pipeline.indexing.chunks import ChunksOutcome, ChunkStage
 from rag_pipeline.indexing.cost import ASSUMED_TOKENS_PER_S, Duration, Rates, Work, duration_of
-from rag_pipeline.indexing.documents import DocumentsOutcome, DocumentStage
+from rag_pipeline.indexing.document_slices import DocumentsOutcome
+from rag_pipeline.indexing.documents import DocumentStage
 from rag_pipeline.indexing.identity import text_digest
 from rag_pipeline.indexing.reconcile import ReconcileStage
 from rag_pipeline.indexing.scan_report import ScanResult

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rag_pipeline.indexing.chunks import BucketChunks, ChunkCounts
-from rag_pipeline.indexing.documents import DocumentsOutcome
+from rag_pipeline.indexing.document_slices import DocumentsOutcome
 from rag_pipeline.indexing.reconcile import BucketPoints, PointsOutcome
 from rag_pipeline.schema import ChunkedDocument, StoredDocument, Vector
 

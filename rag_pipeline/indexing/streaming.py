@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from rag_pipeline.indexing.build_report import BuildReport, add_bucket
 from rag_pipeline.indexing.chunks import BucketChunks, ChunkStage
-from rag_pipeline.indexing.documents import DocumentSlice, DocumentStage
+from rag_pipeline.indexing.document_slices import DocumentSlice
+from rag_pipeline.indexing.documents import DocumentStage
 from rag_pipeline.indexing.lanes import Lane, flow
 from rag_pipeline.indexing.reconcile import ReconcileStage
 from rag_pipeline.indexing.slices import BucketWork, Slice

@@ -10,7 +10,8 @@ from rag_pipeline.adapters.local_folder import LocalFolderSource
 from rag_pipeline.errors import SourceUnavailableError
 from rag_pipeline.indexing import collections, release, retention
 from rag_pipeline.indexing.build import Build, bucket_digests
-from rag_pipeline.indexing.documents import DocumentsOutcome, DocumentStage
+from rag_pipeline.indexing.document_slices import DocumentsOutcome
+from rag_pipeline.indexing.documents import DocumentStage
 from rag_pipeline.indexing.reconcile import BucketPoints, ReconcileStage
 from rag_pipeline.indexing.specs import SpecChange, compare_specs
 from rag_pipeline.operations import follow, gate
