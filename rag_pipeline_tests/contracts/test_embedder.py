@@ -98,9 +98,9 @@ def test_the_description_is_json(embedder: Embedder) -> None:
     assert json.loads(json.dumps(embedder.describe()))["device"]
 
 
+@pytest.mark.parametrize("embedder", ["torch", "openvino", "gpus"], indirect=True)
 def test_batches_that_are_begun_become_what_they_would_alone(embedder: Embedder) -> None:
-    if not isinstance(embedder, QueuedEmbedder):
-        pytest.skip("has nothing under way")
+    assert isinstance(embedder, QueuedEmbedder)
     assert embedder.batching(512).at_once >= 1
     waits = [embedder.begin_documents([text, *TEXTS]) for text in TEXTS]
     for text, wait in zip(TEXTS, waits, strict=True):
