@@ -12,7 +12,7 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -59,7 +59,7 @@ class ParquetParts:
         with self._translated(bucket):
             for _ in range(_ATTEMPTS):
                 try:
-                    found = [self._read(path, columns) for path in self._current(bucket)]
+                    found = [self._read(path, columns) for path in _current(self._files(bucket))]
                 except FileNotFoundError:  # a replace removed it between our listing and our read
                     continue
                 return [table for table in found if table is not None]
@@ -74,22 +74,18 @@ class ParquetParts:
     def replace(self, bucket: str, table: pa.Table) -> None:
         """Makes the table all that the bucket holds."""
         with self._translated(bucket):
-            old = self._files(bucket)
-            self._write(f"{self._folder(bucket)}/{self._next_number(old)}{_BASE}{_SUFFIX}", [table])
-            self._remove(old)
+            self._rebase(bucket, self._files(bucket), [table])
 
     def join(self, bucket: str) -> None:
         """Makes one file of many of like columns, row for row, one of them in memory at a time."""
         with self._translated(bucket):
-            current, old = self._current(bucket), self._files(bucket)
+            files = self._files(bucket)
+            current = _current(files)
             if len(current) <= JOINED_FILES:
                 return
             tables = (table for path in current if (table := self._read(path, None)) is not None)
-            try:
-                self._write(f"{self._folder(bucket)}/{self._next_number(old)}{_BASE}{_SUFFIX}", tables)
-            except _NotOneTableError:  # some are of another version, or all damaged: the next replace makes one of what is left
-                return
-            self._remove(old)
+            with suppress(_NotOneTableError):  # of another version, or all damaged: the next replace makes one of what is left
+                self._rebase(bucket, files, tables)
 
     def clear(self, bucket: str) -> None:
         """Removes all files of the bucket."""
@@ -162,11 +158,6 @@ class ParquetParts:
     def _files(self, bucket: str) -> list[str]:
         return sorted(path for path in self._list(self._folder(bucket)) if _NAME.fullmatch(path.rpartition("/")[2]))
 
-    def _current(self, bucket: str) -> list[str]:
-        files = self._files(bucket)
-        bases = [index for index, path in enumerate(files) if path.endswith(_BASE + _SUFFIX)]
-        return files[bases[-1] :] if bases else files
-
     def _next_number(self, files: Sequence[str]) -> str:
         newest = max((int(path.rpartition("/")[2][:_NUMBER_DIGITS]) for path in files), default=0)
         return f"{newest + 1:0{_NUMBER_DIGITS}d}"
@@ -185,6 +176,11 @@ class ParquetParts:
             damage = error
         _log.warning("%s is damaged (%s) and left out; what it held is made again", path, type(damage).__name__)
         return None
+
+    def _rebase(self, bucket: str, old: Sequence[str], tables: Iterable[pa.Table]) -> None:
+        """A new base, after which the files before it go."""
+        self._write(f"{self._folder(bucket)}/{self._next_number(old)}{_BASE}{_SUFFIX}", tables)
+        self._remove(old)
 
     def _write(self, path: str, tables: Iterable[pa.Table]) -> None:
         if self._is_local:
@@ -226,6 +222,12 @@ class ParquetParts:
             raise BackendUnavailableError(
                 f"bucket {bucket} of {self._url} failed ({describe_error(error)}); {remedy}, then run again", system=SYSTEM
             ) from error
+
+
+def _current(files: Sequence[str]) -> Sequence[str]:
+    """The last base and what follows it, of all files of a bucket in the order of their names."""
+    bases = [index for index, path in enumerate(files) if path.endswith(_BASE + _SUFFIX)]
+    return files[bases[-1] :] if bases else files
 
 
 def merge_rows(tables: Sequence[pa.Table], *, decode: Callable[[pa.Table], Sequence[T]], key: Callable[[T], str]) -> list[T]:

@@ -73,6 +73,7 @@ def run_job(
     _quieten()
     import dagster as dg
 
+    from rag_pipeline.defs.failures import cause_of
     from rag_pipeline.defs.inventory import make_definitions
 
     with BarProgress() as progress, dg.DagsterInstance.get() as instance:
@@ -84,7 +85,8 @@ def run_job(
             tags=dict(tags or {}),
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}, "ops": dict(ops)},
         )
-    cause = None if result.success else _cause(result)
+    failures = (event for event in result.all_events if event.is_step_failure)
+    cause = None if result.success else cause_of(failures) or "the run failed; see it in the web UI"
     return RunResult(result.run_id, project.ledger.report(result.run_id), cause)
 
 
@@ -122,18 +124,3 @@ def _quieten() -> None:
     """Dagster's own notices are not for the users of this command."""
     warnings.filterwarnings("ignore", module="dagster")
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
-
-
-def _cause(result: Any) -> str:
-    for event in result.all_events:
-        if event.is_step_failure:
-            data = event.step_failure_data
-            failure = data.user_failure_data
-            if failure is not None and failure.description:
-                return str(failure.description)
-            error = data.error
-            while error is not None and error.cause is not None:
-                error = error.cause
-            if error is not None:
-                return str(error.message).strip()
-    return "the run failed; see it in the web UI"

@@ -8,6 +8,7 @@ import dagster as dg
 
 from rag_pipeline.adapters.folder_watcher import FolderWatcher
 from rag_pipeline.adapters.webhook import post_message
+from rag_pipeline.defs.failures import cause_of
 from rag_pipeline.defs.jobs import COLLECTION_TAG, INDEX_JOB
 from rag_pipeline.errors import RagPipelineError
 from rag_pipeline.indexing.reports import find_refusal
@@ -100,13 +101,5 @@ def _failed_runs(project: Project) -> dg.SensorDefinition:
 
 def _cause(context: dg.RunFailureSensorContext) -> str:
     """First line of what failed; our messages hold no text of documents and no secrets."""
-    for event in context.get_step_failure_events():
-        failure = event.step_failure_data.user_failure_data
-        if failure is not None and failure.description:
-            return failure.description
-        error = event.step_failure_data.error
-        while error is not None and error.cause is not None:
-            error = error.cause
-        if error is not None:
-            return error.message.strip().splitlines()[0]
-    return context.failure_event.message or "see the run in the web UI"
+    cause = cause_of(context.get_step_failure_events())
+    return cause.splitlines()[0] if cause else context.failure_event.message or "see the run in the web UI"

@@ -1,11 +1,12 @@
 """What the ledger says of the index, without reading the store's points."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from rag_pipeline.ports import Ledger
+from rag_pipeline.schema import BucketState
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,10 @@ class DocumentAccount:
 
 def count_documents(ledger: Ledger, collection: str) -> DocumentCounts:
     """Counts by the last reconcile of each bucket."""
-    states = ledger.bucket_states(collection).values()
-    quarantined = sum(state.quarantined for state in states)
+    indexed, quarantined = _sum_states(ledger.bucket_states(collection).values())
     return DocumentCounts(
         documents=ledger.count_documents(),
-        indexed=sum(state.seen for state in states) - quarantined,
+        indexed=indexed,
         quarantined=quarantined,
         reasons=dict(Counter(entry.reason for entry in ledger.quarantine()).most_common()),
     )
@@ -58,15 +58,21 @@ def count_documents(ledger: Ledger, collection: str) -> DocumentCounts:
 def account_for_documents(ledger: Ledger, collection: str) -> DocumentAccount:
     """What the scan said beside what the buckets say; two counts that were made apart."""
     sources: Mapping[str, Mapping[str, Any]] = (ledger.scan_summary() or {}).get("sources", {})
-    counts = count_documents(ledger, collection)
-    built = ledger.bucket_states(collection).keys()
+    built = ledger.bucket_states(collection)
+    indexed, quarantined = _sum_states(built.values())
     return DocumentAccount(
         seen=sum(_seen(ledger, name, told) for name, told in sources.items()),
-        indexed=counts.indexed,
-        quarantined=counts.quarantined,
+        indexed=indexed,
+        quarantined=quarantined,
         excluded=sum(told["excluded"] for told in sources.values()),
         unbuilt=sum(bucket not in built for bucket, *_ in ledger.contents()),
     )
+
+
+def _sum_states(states: Collection[BucketState]) -> tuple[int, int]:
+    """Documents indexed, and in quarantine."""
+    quarantined = sum(state.quarantined for state in states)
+    return sum(state.seen for state in states) - quarantined, quarantined
 
 
 def _seen(ledger: Ledger, source: str, told: Mapping[str, Any]) -> int:

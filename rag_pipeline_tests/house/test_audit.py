@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from rag_pipeline.cli.diagnosis import SERVER_VERSION_MIN
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -32,6 +34,11 @@ def test_older_version_is_a_finding(audit: Any) -> None:
     (finding,) = audit.below_floor([row, {**row, "package": "no-such-package"}])
     assert "lxml" in finding
     assert "CVE-0" in finding
+
+
+def test_the_doctor_asks_for_the_server_that_the_audit_asks_for(audit: Any) -> None:
+    floors = audit.yaml.safe_load(audit.FLOORS.read_text())
+    assert [str(row["floor"]) for row in floors if row.get("image") == "qdrant/qdrant"] == [SERVER_VERSION_MIN]
 
 
 def test_older_image_is_a_finding(audit: Any, tmp_path: Path) -> None:
