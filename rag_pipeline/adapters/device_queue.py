@@ -1,8 +1,8 @@
-"""Batches on their way through one or several GPUs: read ahead by threads, computed by whichever device is free.
+"""Batches on their way through GPUs or streams of a CPU: read ahead by threads, computed by whichever device is free.
 
 Each device has a thread of its own that orders one batch while the one before it is computed, so the device has always
-something to do; only then it waits for the earlier one. Threads are enough for several devices: torch holds Python's lock for
-the ordering alone, not for the computation.
+something to do; only then it waits for the earlier one. Threads are enough for several devices: the libraries hold Python's
+lock for the ordering alone, not for the computation.
 """
 
 import os
@@ -11,10 +11,12 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from rag_pipeline.adapters.engines import LoadedModel, QueuedEngine
 from rag_pipeline.errors import BackendRejectedError, BatchTooLargeError
+from rag_pipeline.ports import Batching
 from rag_pipeline.schema import Matrix
 
 Wait = Callable[[], Matrix]
@@ -43,17 +45,17 @@ class DeviceQueue:
     def begin(self, texts: Sequence[str], *, prompt: str) -> Wait:
         """Begins a batch; the call waits for its vectors and raises what went wrong with it, whatever became of others."""
         under_way = self._reading.submit(self._read, list(texts), prompt)
-        return lambda: self._result(under_way, len(texts))
+        return lambda: self._result(under_way)
 
-    def _result(self, under_way: "Future[Future[Wait]]", count: int) -> Matrix:
-        wait = under_way.result().result()
-        return self._reader.checked(wait(), count)
+    def _result(self, under_way: "Future[tuple[list[list[int]], Future[Wait]]]") -> Matrix:
+        ids, computed = under_way.result()
+        return self._reader.received(computed.result()(), ids)
 
-    def _read(self, texts: list[str], prompt: str) -> "Future[Wait]":
+    def _read(self, texts: list[str], prompt: str) -> "tuple[list[list[int]], Future[Wait]]":
         """Hands the batch to the devices as soon as it can be computed."""
         ids, prompt_length = self._reader.read(texts, prompt=prompt)
         prepared = self._reader.engine.prepare(ids, prompt_length=prompt_length)
-        return self._devices.submit(self._compute, prepared)
+        return ids, self._devices.submit(self._compute, prepared)
 
     def _take_device(self) -> None:
         self._here.model = self._free.get()
@@ -66,3 +68,18 @@ class DeviceQueue:
             with suppress(BackendRejectedError, BatchTooLargeError):  # who began that batch is told
                 earlier()
         return wait
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedModel:
+    """A model on all devices, and the batches that suit them."""
+
+    queue: DeviceQueue
+    batch_tokens: int | None
+    """As found by trying; None where the settings decide."""
+    batch_texts: int
+    length_step: int = 1
+
+    def batching(self, tokens: int) -> Batching:
+        """The batches to give it, where the settings ask for so many tokens."""
+        return Batching(self.batch_tokens or tokens, self.batch_texts, self.queue.at_once, self.length_step)

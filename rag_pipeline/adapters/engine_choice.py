@@ -5,11 +5,13 @@ from typing import Any
 
 from rag_pipeline.adapters import openvino_engine
 from rag_pipeline.adapters.arithmetic import Trial, Way, choose, half_precision, measure, ways_to_try
+from rag_pipeline.adapters.cpu_streams import in_streams
+from rag_pipeline.adapters.device_queue import QueuedModel
 from rag_pipeline.adapters.engine_records import EngineRecord, EngineRecords, record_key
 from rag_pipeline.adapters.engines import Engine, LoadedModel
-from rag_pipeline.adapters.gpu_plan import GpuModel, GpuPlanner
+from rag_pipeline.adapters.gpu_plan import GpuPlanner
 from rag_pipeline.adapters.model_opener import ModelOpener
-from rag_pipeline.adapters.openvino_engine import ConvertedModel
+from rag_pipeline.adapters.openvino_engine import ConvertedModel, OpenvinoEngine
 from rag_pipeline.adapters.torch_engine import TorchEngine
 from rag_pipeline.errors import MissingExtraError, SettingsError
 from rag_pipeline.schema import Matrix, ModelFacts
@@ -45,12 +47,15 @@ class EngineChoice:
             return present or self._opener.torch(self._settings.dtype)
         return self._as_remembered(present) or self._tried(present)
 
-    def on_gpus(self, model: LoadedModel[Engine]) -> GpuModel | None:
-        """The chosen model on every GPU; None where it does not run on one."""
-        if not isinstance(model.engine, TorchEngine) or model.engine.device != "cuda":
+    def queued(self, model: LoadedModel[Engine]) -> QueuedModel | None:
+        """The chosen model on every GPU, or in streams on a CPU; None where it works off one batch after the other."""
+        engine = model.engine
+        if isinstance(engine, OpenvinoEngine):
+            return in_streams(self._opener.around(engine), self._settings.batch_tokens)
+        if not isinstance(engine, TorchEngine) or engine.device != "cuda":
             return None
         planner = GpuPlanner(self._opener, self._settings, self._records)
-        on_all = planner.open(self._opener.around(model.engine))
+        on_all = planner.open(self._opener.around(engine))
         self.evidence = {**self.evidence, **planner.evidence}
         return on_all
 

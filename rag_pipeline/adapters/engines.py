@@ -73,10 +73,7 @@ class LoadedModel(Generic[EngineT_co]):
         if not texts:
             return np.zeros((0, self._facts.dimension), dtype=np.float32)
         ids, prompt_length = self.read(texts, prompt=prompt)
-        vectors = self._forward(ids, prompt_length=prompt_length)
-        if self._memory is not None:
-            self._memory.count(len(ids) * max(map(len, ids)))
-        return vectors
+        return self.received(self.engine.forward(ids, prompt_length=prompt_length), ids)
 
     def read(self, texts: Sequence[str], *, prompt: str) -> tuple[list[list[int]], int]:
         """Token ids of each text with the prompt, and the tokens of the prompt. Raises TruncationError."""
@@ -112,9 +109,15 @@ class LoadedModel(Generic[EngineT_co]):
         return agreement(reference, self.embed_samples())
 
     def _forward(self, ids: list[list[int]], *, prompt_length: int) -> Matrix:
-        return self.checked(self.engine.forward(ids, prompt_length=prompt_length), len(ids))
+        return self._checked(self.engine.forward(ids, prompt_length=prompt_length), len(ids))
 
-    def checked(self, matrix: Matrix, count: int) -> Matrix:
+    def received(self, vectors: Matrix, ids: list[list[int]]) -> Matrix:
+        """The same array, checked; memory that its batch left behind is given back. To be called by one thread at a time."""
+        if self._memory is not None:
+            self._memory.count(len(ids) * max(map(len, ids)))
+        return self._checked(vectors, len(ids))
+
+    def _checked(self, matrix: Matrix, count: int) -> Matrix:
         """The same array. Raises BadVectorError where it has another shape than so many texts of this model have."""
         if matrix.shape != (count, self._facts.dimension):
             raise BadVectorError(f"{self._facts.model} made an array {matrix.shape} and not {(count, self._facts.dimension)}")

@@ -9,13 +9,12 @@ from typing import Any
 from rag_pipeline.adapters.arithmetic import Trial, Way, choose
 from rag_pipeline.adapters.batch_layout import LENGTH_STEP
 from rag_pipeline.adapters.cuda_devices import gpu_names
-from rag_pipeline.adapters.device_queue import DeviceQueue
+from rag_pipeline.adapters.device_queue import DeviceQueue, QueuedModel
 from rag_pipeline.adapters.engine_records import EngineRecord, EngineRecords, record_key
 from rag_pipeline.adapters.engines import LoadedModel
 from rag_pipeline.adapters.model_opener import ModelOpener
 from rag_pipeline.adapters.torch_engine import TorchEngine
 from rag_pipeline.errors import BackendRejectedError, BadVectorError, BatchTooLargeError, SettingsError
-from rag_pipeline.ports import Batching
 from rag_pipeline.settings import EmbeddingSettings
 
 FLASH = "flash_attention_2"
@@ -46,20 +45,6 @@ class BatchTrial:
         return {"tokens": self.tokens, "tokens_per_s": round(self.tokens_per_s) if self.tokens_per_s else "does not fit"}
 
 
-@dataclass(frozen=True, slots=True)
-class GpuModel:
-    """A model on all GPUs, and the batches that suit them."""
-
-    queue: DeviceQueue
-    batch_tokens: int | None
-    """As tuned; None where the settings decide."""
-    length_step: int
-
-    def batching(self, tokens: int) -> Batching:
-        """The batches to give it, where the settings ask for so many tokens."""
-        return Batching(self.batch_tokens or tokens, _BATCH_TEXTS, self.queue.at_once, self.length_step)
-
-
 class GpuPlanner:
     """What is tried on the first GPU holds for all; ``evidence`` says how it came about."""
 
@@ -69,7 +54,7 @@ class GpuPlanner:
         self._settings = settings
         self._records = records
 
-    def open(self, model: LoadedModel[TorchEngine]) -> GpuModel:
+    def open(self, model: LoadedModel[TorchEngine]) -> QueuedModel:
         """The model on every GPU that this process sees; ``model`` is the one on the first."""
         gpus = gpu_names()
         key = self._key(model.engine.dtype, gpus)
@@ -83,7 +68,7 @@ class GpuPlanner:
         first = model if not record.way.attention else self._nth(record.way, 0)
         queue = DeviceQueue([first, *(self._nth(record.way, number) for number in range(1, len(gpus)))])
         step = 1 if first.engine.is_padding_free else LENGTH_STEP
-        return GpuModel(queue, record.evidence.get("batch_tokens"), step)
+        return QueuedModel(queue, record.evidence.get("batch_tokens"), _BATCH_TEXTS, step)
 
     def _key(self, dtype: str, gpus: Sequence[str]) -> str:
         asked = self._settings.model_dump(include={"batch_tokens", "tune_batches", "max_tokens"})

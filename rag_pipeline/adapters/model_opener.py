@@ -3,11 +3,12 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import TypeVar
 
 from rag_pipeline.adapters import openvino_engine
 from rag_pipeline.adapters.arithmetic import AGREEMENT_MIN, SAMPLE_TEXTS
 from rag_pipeline.adapters.engine_records import library_versions
-from rag_pipeline.adapters.engines import SAMPLE_TOKENS, LoadedModel
+from rag_pipeline.adapters.engines import SAMPLE_TOKENS, Engine, LoadedModel
 from rag_pipeline.adapters.model_files import tokenizer_file
 from rag_pipeline.adapters.model_tokens import TokenCounter
 from rag_pipeline.adapters.openvino_engine import ConvertedModel, OpenvinoEngine
@@ -16,6 +17,8 @@ from rag_pipeline.adapters.torch_engine import TorchEngine
 from rag_pipeline.errors import SettingsError
 from rag_pipeline.schema import ModelFacts
 from rag_pipeline.settings import EmbeddingSettings
+
+EngineT = TypeVar("EngineT", bound=Engine)
 
 EXACT_MIN = 0.9999
 """Smallest cosine of a converted model in float32 to torch; below it the conversion is wrong, not rounded."""
@@ -46,7 +49,7 @@ class ModelOpener:
         model.prove()
         return model
 
-    def around(self, engine: TorchEngine) -> LoadedModel[TorchEngine]:
+    def around(self, engine: EngineT) -> LoadedModel[EngineT]:
         """The model over an engine that is loaded already."""
         return LoadedModel(self.facts, engine, self.counter)
 

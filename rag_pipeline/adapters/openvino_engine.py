@@ -9,13 +9,14 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+import numpy.typing as npt
 
 from rag_pipeline.adapters.model_tokens import TokenCounter
 from rag_pipeline.adapters.token_head import TokenHead, normalize
@@ -27,6 +28,8 @@ _SYSTEM = "embedding model (OpenVINO)"
 _MODEL_FILE = "model.xml"
 _REFERENCE_FILE = "reference.npy"
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
+Prepared = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]
+"""Token ids, mask, tokens of the prompt."""
 _KEPT_SHAPES = 16
 """Shapes whose machine code is kept; the library keeps thousands, and hardly one comes back."""
 
@@ -117,23 +120,30 @@ def convert(engine: TorchEngine, reference: Matrix) -> ConvertedModel:
 
 
 class OpenvinoEngine:
-    """An ``Engine`` over a converted model; compiled by the first text."""
+    """A ``QueuedEngine`` over a converted model; compiled by the first text.
+
+    Several threads may compute at once: as many as there are streams go side by side, each on its share of the cores.
+    """
 
     name = "openvino"
     device = "cpu"
 
     def __init__(self, facts: ModelFacts, converted: ConvertedModel, counter: TokenCounter, *, dtype: str) -> None:
         self.dtype = dtype
+        self.streams = 1
         self._graph = converted.graph
         self._head = TokenHead(Path(facts.path))
         self._is_normalized = facts.is_normalized
         self._counter = counter
-        self._request: Any = None
+        self._compiled: Any = None
+        self._compiling = threading.Lock()
+        self._here = threading.local()
         self._threads = 0
 
     def describe(self) -> dict[str, Any]:
         name = _core().get_property("CPU", "FULL_DEVICE_NAME")
-        return {"engine": self.name, "device": self.device, "device_name": name, "dtype": self.dtype, "threads": self._threads}
+        threads = {"threads": self._threads, "streams": self.streams}
+        return {"engine": self.name, "device": self.device, "device_name": name, "dtype": self.dtype, **threads}
 
     @contextmanager
     def on_one_core(self) -> Iterator[None]:
@@ -141,40 +151,60 @@ class OpenvinoEngine:
         try:
             yield
         finally:
-            self._request = None
+            self._compiled = None
+
+    def split(self, streams: int) -> None:
+        """From the next batch on so many streams share the cores."""
+        self.streams = streams
+        self._compiled = None
 
     def clock(self) -> float:
         return time.thread_time()
 
     def forward(self, ids: list[list[int]], *, prompt_length: int) -> Matrix:
-        tokens, mask = self._counter.pad(ids)
+        return self.start(self.prepare(ids, prompt_length=prompt_length))()
+
+    def prepare(self, ids: list[list[int]], *, prompt_length: int) -> Prepared:
+        return (*self._counter.pad(ids), prompt_length)
+
+    def start(self, prepared: Prepared) -> Callable[[], Matrix]:
+        """Computes in the calling thread, so nothing is left to wait for."""
+        tokens, mask, prompt_length = prepared
         try:
-            if self._request is None:
-                self._compile()
-            answer = self._request.infer([tokens, mask], share_inputs=True, share_outputs=True)
+            answer = self._request().infer([tokens, mask], share_inputs=True, share_outputs=True)
             vectors = self._head.pool(next(iter(answer.values())), mask, prompt_length=prompt_length)
         except (RuntimeError, MemoryError) as error:
-            self._translate(error, len(ids))
-        return normalize(vectors) if self._is_normalized else vectors
+            self._translate(error, len(tokens))
+        if self._is_normalized:
+            vectors = normalize(vectors)
+        return lambda: vectors
 
-    def _compile(self, threads: int | None = None) -> None:
-        """For one stream: the pipeline sends one batch after the other, and two streams would share the cores."""
+    def _request(self) -> Any:
+        """This thread's own, since its outputs are overwritten by the next batch."""
+        with self._compiling:
+            compiled = self._compiled or self._compile()
+        if getattr(self._here, "compiled", None) is not compiled:
+            self._here.compiled, self._here.request = compiled, compiled.create_infer_request()
+        return self._here.request
+
+    def _compile(self, threads: int | None = None) -> Any:
         settings: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": _HINTS[self.dtype],
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": 1,
+            "NUM_STREAMS": self.streams,
             "CPU_RUNTIME_CACHE_CAPACITY": _KEPT_SHAPES,
+            # A stream that is bound to a core waits for whatever else runs there while another core is idle.
+            "ENABLE_CPU_PINNING": False,
         }
         if threads:
             settings["INFERENCE_NUM_THREADS"] = threads
-        compiled = _core().compile_model(self._graph, "CPU", settings)
-        self._threads = compiled.get_property("INFERENCE_NUM_THREADS")
-        self._request = compiled.create_infer_request()
+        self._compiled = _core().compile_model(self._graph, "CPU", settings)
+        self._threads = self._compiled.get_property("INFERENCE_NUM_THREADS")
+        return self._compiled
 
     def _translate(self, error: RuntimeError | MemoryError, count: int) -> NoReturn:
         """Raises the pipeline's own error."""
         if is_out_of_memory(error) or "bad_alloc" in str(error):
-            self._request = None
+            self._compiled = None
             raise BatchTooLargeError(f"{count} texts do not fit in memory", system=_SYSTEM) from None
         raise BackendRejectedError(
             f"the forward pass over {count} texts failed ({type(error).__name__}); set embedding.engine: torch to find out "

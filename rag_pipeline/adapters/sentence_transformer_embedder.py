@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rag_pipeline.adapters.device_queue import QueuedModel
 from rag_pipeline.adapters.engine_choice import EngineChoice
 from rag_pipeline.adapters.engines import Engine, LoadedModel
-from rag_pipeline.adapters.gpu_plan import GpuModel
 from rag_pipeline.ports import Batching
 from rag_pipeline.schema import Matrix, ModelFacts, Vector
 from rag_pipeline.settings import EmbeddingSettings
@@ -26,34 +26,34 @@ class SentenceTransformerEmbedder:
         self._settings = settings
         self._choice = EngineChoice(facts, settings, cache_dir)
         self._model: LoadedModel[Engine] | None = None
-        self._on_gpus: GpuModel | None = None
+        self._queued: QueuedModel | None = None
         self._is_settled = False
-        # One forward pass uses every core or the whole device; two at once would only take each other's memory.
+        # For what is not queued: one forward pass uses every core, and two at once would only take each other's memory.
         self._lock = threading.RLock()
 
     def embed_documents(self, texts: Sequence[str]) -> Matrix:
         with self._lock:
             model = self._for_documents()
-            if self._on_gpus is None or not texts:
+            if self._queued is None or not texts:
                 return model.embed(texts, prompt=self._settings.document_prompt)
         return self.begin_documents(texts)()
 
     def batching(self, tokens: int) -> Batching:
         with self._lock:
             self._for_documents()
-            return self._on_gpus.batching(tokens) if self._on_gpus else Batching(tokens)
+            return self._queued.batching(tokens) if self._queued else Batching(tokens)
 
     def begin_documents(self, texts: Sequence[str]) -> Callable[[], Matrix]:
         with self._lock:
             self._for_documents()
-            if self._on_gpus is None:
+            if self._queued is None:
                 return lambda: self.embed_documents(texts)
-            return self._on_gpus.queue.begin(texts, prompt=self._settings.document_prompt)
+            return self._queued.queue.begin(texts, prompt=self._settings.document_prompt)
 
     def _for_documents(self) -> LoadedModel[Engine]:
         if self._model is None or not self._is_settled:
             self._model = self._choice.for_documents(self._model)
-            self._on_gpus = self._choice.on_gpus(self._model)
+            self._queued = self._choice.queued(self._model)
             self._is_settled = True
         return self._model
 

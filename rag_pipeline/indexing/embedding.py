@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +15,15 @@ from rag_pipeline.schema import Matrix, Vector
 
 NORM_TOLERANCE = 1e-2
 """How far the length of a normalised vector may lie from 1."""
+Wait = Callable[[], Matrix]
+OnBatch = Callable[[list[int], Matrix], None]
 ALONE_AGREEMENT = 0.97
 """Smallest cosine of a text's vector alone and in a batch. Half precision and padding move it by less than 0.01."""
 
 
 @dataclass(slots=True)
 class EmbedReport:
-    """What one call of ``embed_texts`` did."""
+    """What a run did so far."""
 
     texts: int = 0
     tokens: int = 0
@@ -31,8 +34,6 @@ class EmbedReport:
     """Inside the embedder alone, or waiting for it."""
     batches: int = 0
     halvings: int = 0
-    batching: Batching | None = field(default=None, repr=False)
-    """The batches that the device wanted; None where there was no text."""
 
 
 def plan_batches(token_counts: Sequence[int], *, batch_tokens: int, batch_texts: int = 256) -> list[list[int]]:
@@ -77,44 +78,84 @@ def embed_texts(
     *,
     embedder: Embedder,
     batch_tokens: int,
-    on_batch: Callable[[list[int], Matrix], None],
+    on_batch: OnBatch,
     is_normalized: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> EmbedReport:
-    """What was done; ``on_batch`` got the positions and checked vectors of each batch, in the order of the batches.
+    """What was done; as one portion of an ``EmbedRun``, waited for to its end."""
+    run = EmbedRun(embedder=embedder, batch_tokens=batch_tokens, is_normalized=is_normalized, should_stop=should_stop)
+    run.add(texts, token_counts, on_batch=on_batch)
+    run.work()
+    return run.report
 
-    As many are under way as the embedder wants, which on a CPU is one; none is kept before the first has passed every check.
-    ``should_stop`` is asked before every batch but the first, so that every call gets on; what is under way is kept.
-    Raises BadVectorError, TruncationError, or BatchTooLargeError where one text alone does not fit.
+
+@dataclass(slots=True, eq=False)
+class _Portion:
+    """Texts that came together and are sorted by length together."""
+
+    texts: Sequence[str]
+    counts: Sequence[int]
+    on_batch: OnBatch
+    is_begun: bool = False
+    is_proven: bool = False
+    """A text alone got the vector that it got in its batch."""
+
+
+@dataclass(slots=True, eq=False)
+class _Batch:
+    """Positions in a portion."""
+
+    portion: _Portion
+    positions: list[int]
+    wait: Wait | None = None
+    """For the vectors, once it is begun."""
+    waits_alone: list[Wait] = field(default_factory=list)
+    """For those of ``ends``, each as a batch of its own."""
+
+    @property
+    def texts(self) -> list[str]:
+        return [self.portion.texts[position] for position in self.positions]
+
+    @property
+    def counts(self) -> list[int]:
+        return [self.portion.counts[position] for position in self.positions]
+
+    @property
+    def ends(self) -> list[int]:
+        """Rows of the first and the last text; none where there is one text."""
+        return [0, len(self.positions) - 1] if len(self.positions) > 1 else []
+
+    def halves(self) -> list["_Batch"]:
+        """The first half has the odd text."""
+        middle = (len(self.positions) + 1) // 2
+        return [_Batch(self.portion, part) for part in (self.positions[:middle], self.positions[middle:])]
+
+
+class EmbedRun:
+    """Texts that come in portions. As many batches are under way as the embedder wants, which may be one.
+
+    Each ``on_batch`` gets positions in its portion and checked vectors, in the order of the batches; nothing of a portion is kept
+    before its first batch has passed every check. ``should_stop`` is asked before every batch but the first, so that every run
+    gets on; what is under way is kept. Raises BadVectorError, TruncationError, or BatchTooLargeError where one text alone does
+    not fit.
     """
-    if not texts:
-        return EmbedReport()
-    run = _Run(texts, token_counts, embedder=embedder, is_normalized=is_normalized, on_batch=on_batch)
-    return run.work_off(run.plan(batch_tokens), should_stop)
-
-
-Wait = Callable[[], Matrix]
-
-
-class _Run:
-    """The batches still to do, and what was learned about what fits."""
 
     def __init__(
         self,
-        texts: Sequence[str],
-        token_counts: Sequence[int],
         *,
         embedder: Embedder,
-        is_normalized: bool,
-        on_batch: Callable[[list[int], Matrix], None],
+        batch_tokens: int,
+        is_normalized: bool = False,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._texts = texts
-        self._counts = token_counts
+        self.report = EmbedReport()
+        self.is_stopped = False
         self._embedder = embedder
+        self._batch_tokens = batch_tokens
         self._is_normalized = is_normalized
-        self._on_batch = on_batch
-        self._report = EmbedReport()
-        self._batching = Batching(0)
+        self._should_stop = should_stop
+        self._waiting: deque[_Batch] = deque()
+        self._under_way: deque[_Batch] = deque()
         self._too_large: float = float("inf")
         """Padded tokens of the smallest batch that did not fit."""
         self._only_vector: npt.NDArray[np.float32] | None = None
@@ -122,78 +163,100 @@ class _Run:
         self._only_counts: set[int] | None = set()
         """Token counts of the texts that got it; None once two vectors differ."""
 
-    def plan(self, batch_tokens: int) -> list[list[int]]:
+    @cached_property
+    def batching(self) -> Batching:
         """The batches that suit the embedder's device; loads its model."""
         started = time.perf_counter()
         if isinstance(self._embedder, QueuedEmbedder):
-            self._batching = self._embedder.batching(batch_tokens)
+            batching = self._embedder.batching(self._batch_tokens)
         else:
-            self._batching = Batching(batch_tokens)
-        self._report.batching = self._batching
-        self._report.seconds += time.perf_counter() - started
-        lengths = [self._batching.padded(count) for count in self._counts]
-        return plan_batches(lengths, batch_tokens=self._batching.tokens, batch_texts=self._batching.texts)
+            batching = Batching(self._batch_tokens)
+        self.report.seconds += time.perf_counter() - started
+        return batching
 
-    def work_off(self, batches: list[list[int]], should_stop: Callable[[], bool]) -> EmbedReport:
-        waiting = batches[::-1]
-        under_way: deque[tuple[list[int], Wait]] = deque()
-        is_stopped = False
-        while under_way or (waiting and not is_stopped):
-            if waiting and len(under_way) < self._batching.at_once and not is_stopped:
-                is_stopped = bool(under_way or self._report.batches) and should_stop()
-                if not is_stopped:
-                    under_way += self._begin(waiting)
-                continue
-            batch, wait = under_way.popleft()
-            vectors = self._finish(batch, wait)
-            if vectors is None:
-                waiting += _halves(batch)
+    def add(self, texts: Sequence[str], token_counts: Sequence[int], *, on_batch: OnBatch) -> None:
+        """A portion, to be worked on behind what waits already."""
+        if not texts:
+            return
+        portion = _Portion(texts, token_counts, on_batch)
+        lengths = [self.batching.padded(count) for count in token_counts]
+        plan = plan_batches(lengths, batch_tokens=self.batching.tokens, batch_texts=self.batching.texts)
+        self._waiting += [_Batch(portion, positions) for positions in plan]
+
+    def work(self, *, is_more_to_come: bool = False) -> None:
+        """Until everything is kept; where more is to come, until everything is begun, so that the device need not wait for it."""
+        while self._under_way or (self._waiting and not self.is_stopped):
+            if self._waiting and not self.is_stopped and len(self._under_way) < self.batching.at_once:
+                self._begin_or_stop()
+            elif is_more_to_come and not self._waiting and self.batching.at_once > 1:
+                return
             else:
-                self._on_batch(batch, vectors)
-        return self._report
+                self._finish(self._under_way.popleft())
 
-    def _begin(self, waiting: list[list[int]]) -> list[tuple[list[int], Wait]]:
-        """The next batch, begun; nothing where it had to be halved, since so many tokens did not fit before."""
-        batch = waiting.pop()
-        if len(batch) > 1 and self._padded(batch) >= self._too_large:
-            waiting += _halves(batch)
-            return []
-        texts = [self._texts[position] for position in batch]
-        if self._batching.at_once > 1 and isinstance(self._embedder, QueuedEmbedder):
-            return [(batch, self._embedder.begin_documents(texts))]
-        return [(batch, lambda: self._embedder.embed_documents(texts))]
+    def _begin_or_stop(self) -> None:
+        self.is_stopped = bool(self._under_way or self.report.batches) and self._should_stop()
+        if self.is_stopped:
+            return
+        batch = self._waiting.popleft()
+        if len(batch.positions) > 1 and self._padded(batch) >= self._too_large:
+            self._put_back(batch.halves())  # so many tokens did not fit before
+        else:
+            self._begin(batch)
 
-    def _finish(self, batch: list[int], wait: Wait) -> Matrix | None:
-        """The checked vectors, or None where the batch must be halved."""
+    def _begin(self, batch: _Batch) -> None:
+        batch.wait = self._begun(batch.texts)
+        if not batch.portion.is_begun:
+            batch.portion.is_begun = True
+            batch.waits_alone = [self._begun([batch.texts[row]]) for row in batch.ends]
+        self._under_way.append(batch)
+
+    def _begun(self, texts: list[str]) -> Wait:
+        if self.batching.at_once > 1 and isinstance(self._embedder, QueuedEmbedder):
+            return self._embedder.begin_documents(texts)
+        return lambda: self._embedder.embed_documents(texts)
+
+    def _put_back(self, batches: list[_Batch]) -> None:
+        self._waiting.extendleft(reversed(batches))
+
+    def _finish(self, batch: _Batch) -> None:
+        """Checks the vectors and hands them over, or halves the batch."""
+        vectors = self._vectors(batch)
+        if vectors is None:
+            self._put_back(batch.halves())
+            return
+        check_vectors(vectors, count=len(batch.positions), dimension=self._embedder.dimension, is_normalized=self._is_normalized)
+        self._refuse_constant(batch, vectors)
+        if not batch.portion.is_proven:
+            self._refuse_shuffled(batch, vectors)
+            batch.portion.is_proven = True
+        self.report.texts += len(batch.positions)
+        self.report.tokens += sum(batch.counts)
+        self.report.padded_tokens += self._padded(batch)
+        self.report.batches += 1
+        batch.portion.on_batch(batch.positions, vectors)
+
+    def _vectors(self, batch: _Batch) -> Matrix | None:
+        assert batch.wait is not None  # noqa: S101 - it was begun
         started = time.perf_counter()
         try:
-            vectors = wait()
+            return batch.wait()
         except BatchTooLargeError as error:
             self._note_too_large(batch, error)
             return None
         finally:
-            self._report.seconds += time.perf_counter() - started
-        check_vectors(vectors, count=len(batch), dimension=self._embedder.dimension, is_normalized=self._is_normalized)
-        self._refuse_constant(batch, vectors)
-        if not self._report.batches:
-            self._refuse_shuffled(batch, vectors)
-        self._report.texts += len(batch)
-        self._report.tokens += sum(self._counts[position] for position in batch)
-        self._report.padded_tokens += self._padded(batch)
-        self._report.batches += 1
-        return vectors
+            self.report.seconds += time.perf_counter() - started
 
-    def _note_too_large(self, batch: list[int], error: BatchTooLargeError) -> None:
-        if len(batch) == 1:
+    def _note_too_large(self, batch: _Batch, error: BatchTooLargeError) -> None:
+        if len(batch.positions) == 1:
             raise BatchTooLargeError(
-                f"text {batch[0]} of {self._counts[batch[0]]} tokens does not fit even alone; lower embedding.max_tokens and "
+                f"text {batch.positions[0]} of {batch.counts[0]} tokens does not fit even alone; lower embedding.max_tokens and "
                 "the chunk sizes, or free memory",
                 system=error.system,
             ) from error
         self._too_large = min(self._too_large, self._padded(batch))
-        self._report.halvings += 1
+        self.report.halvings += 1
 
-    def _refuse_constant(self, batch: list[int], vectors: Matrix) -> None:
+    def _refuse_constant(self, batch: _Batch, vectors: Matrix) -> None:
         """Raises BadVectorError where texts of different lengths all have one and the same vector."""
         if self._only_counts is None:
             return
@@ -201,40 +264,34 @@ class _Run:
         if not (vectors == first).all():
             self._only_counts = None
             return
-        self._only_counts.update(self._counts[position] for position in batch)
+        self._only_counts.update(batch.counts)
         if len(self._only_counts) > 1:
             raise BadVectorError(
-                f"all {self._report.texts + len(batch)} texts so far got the same vector; nothing of this batch is kept; "
+                f"all {self.report.texts + len(vectors)} texts so far got the same vector; nothing of this batch is kept; "
                 "check the model's files, or the served model"
             )
 
-    def _refuse_shuffled(self, batch: list[int], vectors: Matrix) -> None:
+    def _refuse_shuffled(self, batch: _Batch, vectors: Matrix) -> None:
         """Raises BadVectorError where a text alone gets another vector than in its batch.
 
         A server that mixes up the order of its answers stores every text under the meaning of another one, and no other
         check sees it. Both ends of the first batch are asked again.
         """
-        for row in {0, len(batch) - 1} if len(batch) > 1 else ():
-            alone = self._embedder.embed_documents([self._texts[batch[row]]])[0]
-            if _cosine(alone, vectors[row]) < ALONE_AGREEMENT:
+        waits = batch.waits_alone or [self._begun([batch.texts[row]]) for row in batch.ends]
+        for row, wait in zip(batch.ends, waits, strict=True):
+            if _cosine(wait()[0], vectors[row]) < ALONE_AGREEMENT:
                 raise BadVectorError(
-                    f"text {batch[row]} has another vector alone than in a batch of {len(batch)}: the model, or the server that "
-                    "serves it, mixes up texts; nothing of this batch is kept"
+                    f"text {batch.positions[row]} has another vector alone than in a batch of {len(vectors)}: the model, or the "
+                    "server that serves it, mixes up texts; nothing of this batch is kept"
                 )
 
-    def _padded(self, batch: list[int]) -> int:
-        return len(batch) * self._batching.padded(max(self._counts[position] for position in batch))
+    def _padded(self, batch: _Batch) -> int:
+        return self.batching.padded_tokens(batch.counts)
 
 
 def _cosine(left: Vector, right: Vector) -> float:
     lengths = float(np.linalg.norm(left)) * float(np.linalg.norm(right))
     return float(np.dot(left, right)) / lengths if lengths else 0.0
-
-
-def _halves(batch: list[int]) -> list[list[int]]:
-    """Both halves, the first one last, so that it is popped first."""
-    middle = (len(batch) + 1) // 2
-    return [batch[middle:], batch[:middle]]
 
 
 def _refuse(is_bad: npt.NDArray[np.bool_], what: str) -> None:

@@ -1,11 +1,11 @@
 """The ``embeddings`` stage: a vector for every chunk's text, embedded once per vector space wherever the text came from."""
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
-from rag_pipeline.indexing.embedding import EmbedReport, embed_texts
+from rag_pipeline.indexing.embedding import EmbedRun
 from rag_pipeline.indexing.identity import text_digest
 from rag_pipeline.indexing.owners import Owners
 from rag_pipeline.indexing.slices import BucketWork, Slice
@@ -40,23 +40,37 @@ class VectorStage:
     def stream(
         self, slices: Iterable[Slice], progress: Progress, *, should_stop: Callable[[], bool] = lambda: False
     ) -> Iterator[Slice]:
-        """The slices, in order, once every text of theirs has its vector; each batch is kept before the next begins.
+        """The slices, in order, once every text of theirs has its vector and is kept.
 
-        Told to stop, it marks the buckets that lack a vector as incomplete and embeds no more.
+        While the last batches of a pool are computed, the next pool is filled. Told to stop, it marks the buckets that lack a
+        vector as incomplete and embeds no more.
         """
         return self._compacted(self._embedded(slices, progress, should_stop))
 
     def _embedded(self, slices: Iterable[Slice], progress: Progress, should_stop: Callable[[], bool]) -> Iterator[Slice]:
         pool = _Pool(room_tokens=self._batch_tokens)
-        is_stopped = False
+        run: EmbedRun | None = None
         for piece in slices:
             pool.take(piece, self._missing(piece))
-            if pool.is_full and not is_stopped:
-                is_stopped = not self._embed(pool, progress, should_stop)
-            yield from pool.release(all_of_them=is_stopped)
-        if not is_stopped:
-            self._embed(pool, progress, should_stop)
+            if pool.is_full and not (run and run.is_stopped):
+                run = run or self._run(should_stop)
+                self._add(pool, run, progress)
+                run.work(is_more_to_come=True)
+            yield from pool.release(all_of_them=run is not None and run.is_stopped)
+        if pool.texts and run is None:
+            run = self._run(should_stop)
+        if run is not None:
+            self._add(pool, run, progress)
+            run.work()
         yield from pool.release(all_of_them=True)
+
+    def _run(self, should_stop: Callable[[], bool]) -> EmbedRun:
+        return EmbedRun(
+            embedder=self._embedder(),
+            batch_tokens=self._batch_tokens,
+            is_normalized=self._is_normalized,
+            should_stop=should_stop,
+        )
 
     def _compacted(self, slices: Iterable[Slice]) -> Iterator[Slice]:
         """The slices; many small files of vectors become one where a bucket ends, or is left."""
@@ -113,48 +127,41 @@ class VectorStage:
             assert work.held_digests is not None  # noqa: S101 - set when the bucket's first slice came
             work.held_digests |= vectors.keys()
 
-    def _embed(self, pool: "_Pool", progress: Progress, should_stop: Callable[[], bool]) -> bool:
-        """Embeds the pool; False when it was told to stop before the end."""
-        digests = list(pool.texts)
-        if not digests:
-            return True
-        counts = [pool.texts[digest].token_count for digest in digests]
+    def _add(self, pool: "_Pool", run: EmbedRun, progress: Progress) -> None:
+        """Hands the pool's texts to the run."""
+        if run.is_stopped or not pool.texts:
+            return
+        chunks = pool.hand_over()
+        digests, counts = list(chunks), [chunk.token_count for chunk in chunks.values()]
         progress.extend("embeddings", len(digests))
 
         def keep(positions: list[int], vectors: Matrix) -> None:
-            batch = {digests[position]: vector for position, vector in zip(positions, vectors, strict=True)}
-            self._keep_batch(pool, batch)
-            progress.advance("embeddings", len(batch))
+            padded = run.batching.padded_tokens([counts[position] for position in positions])
+            work = pool.first_work(digests[positions[0]])
+            work.vectors.tokens += sum(counts[position] for position in positions)
+            work.vectors.padded_tokens += padded
+            self._keep_batch(pool, {digests[position]: vector for position, vector in zip(positions, vectors, strict=True)})
+            progress.advance("embeddings", len(positions))
             self._after_batch()
 
-        report = embed_texts(
-            [pool.texts[digest].embedded_text for digest in digests],
-            counts,
-            embedder=self._embedder(),
-            batch_tokens=self._batch_tokens,
-            on_batch=keep,
-            is_normalized=self._is_normalized,
-            should_stop=should_stop,
-        )
-        pool.count(report)
-        if report.batching is not None:
-            # A device that has several batches under way runs dry at the end of each pool, so a pool lasts for a while.
-            pool.room_tokens = POOL_BATCHES * report.batching.at_once * report.batching.tokens
-        return report.texts == len(digests)
+        run.add([chunk.embedded_text for chunk in chunks.values()], counts, on_batch=keep)
+        # A device that has several batches under way needs as many ready when the pool before is begun.
+        pool.room_tokens = POOL_BATCHES * run.batching.at_once * run.batching.tokens
 
     def _keep_batch(self, pool: "_Pool", batch: dict[bytes, Vector]) -> None:
         """Keeps a batch in the artifact of every bucket that asked for one of its texts."""
-        by_bucket: dict[str, dict[bytes, Vector]] = defaultdict(dict)
+        wanted: dict[str, tuple[BucketWork, dict[bytes, Vector]]] = {}
         for digest, vector in batch.items():
-            for bucket in pool.wanted_by[digest]:
-                by_bucket[bucket][digest] = vector
-        for bucket, vectors in by_bucket.items():
-            self._keep(pool.works[bucket], vectors)
+            first, *others = pool.works_of(digest)
+            first.vectors.embedded += 1
+            for work in (first, *others):
+                wanted.setdefault(work.bucket, (work, {}))[1][digest] = vector
+            for work in others:
+                work.vectors.copied += 1
+        for bucket, (work, vectors) in wanted.items():
+            self._keep(work, vectors)
             self._owners().add(bucket, vectors)
-            first = sum(pool.wanted_by[digest][0] == bucket for digest in vectors)
-            pool.works[bucket].vectors.embedded += first
-            pool.works[bucket].vectors.copied += len(vectors) - first
-        pool.made.update(batch)
+        pool.give(batch)
 
 
 class _Pool:
@@ -164,11 +171,13 @@ class _Pool:
         self.room_tokens = room_tokens
         """Tokens from which on it is worth embedding; little at first, so that the work begins at once."""
         self.texts: dict[bytes, Chunk] = {}
-        self.wanted_by: dict[bytes, list[str]] = {}
-        """Buckets by text; the first one has it embedded, the others get a copy."""
-        self.works: dict[str, BucketWork] = {}
-        self.made: dict[bytes, Vector] = {}
+        """Of no run yet."""
         self._tokens = 0
+        self._wanted_by: dict[bytes, dict[str, BucketWork]] = {}
+        """The first of a text's buckets has it embedded, the others get a copy; until its vector is there."""
+        self._made: dict[bytes, Vector] = {}
+        self._users: Counter[bytes] = Counter()
+        """Waiting slices of a text."""
         self._waiting: deque[tuple[Slice, set[bytes]]] = deque()
 
     @property
@@ -178,30 +187,45 @@ class _Pool:
     def take(self, piece: Slice, missing: Mapping[bytes, Chunk]) -> None:
         """Lets the slice wait for these texts."""
         self._waiting.append((piece, set(missing)))
-        self.works[piece.work.bucket] = piece.work
+        self._users.update(missing.keys())
         for digest, chunk in missing.items():
-            buckets = self.wanted_by.setdefault(digest, [])
-            if not buckets:
+            if digest not in self._wanted_by:
+                self._wanted_by[digest] = {}
                 self.texts[digest] = chunk
                 self._tokens += chunk.token_count
-            if piece.work.bucket not in buckets:
-                buckets.append(piece.work.bucket)
+            self._wanted_by[digest].setdefault(piece.work.bucket, piece.work)
 
-    def count(self, report: EmbedReport) -> None:
-        """Notes the tokens under one of the buckets; only their sum has a meaning."""
-        counts = next(iter(self.works.values())).vectors
-        counts.tokens += report.tokens
-        counts.padded_tokens += report.padded_tokens
+    def hand_over(self) -> dict[bytes, Chunk]:
+        """The texts, which are now somebody else's to embed."""
+        texts, self.texts, self._tokens = self.texts, {}, 0
+        return texts
+
+    def works_of(self, digest: bytes) -> list[BucketWork]:
+        """The buckets that want the text's vector, the one that it is embedded for first."""
+        return list(self._wanted_by[digest].values())
+
+    def first_work(self, digest: bytes) -> BucketWork:
+        """The bucket that the text is embedded for; it cannot be reported yet, since it waits."""
+        return next(iter(self._wanted_by[digest].values()))
+
+    def give(self, vectors: Mapping[bytes, Vector]) -> None:
+        """What was embedded and kept; from now on the artifact has it for everybody else."""
+        self._made.update(vectors)
+        for digest in vectors:
+            del self._wanted_by[digest]
 
     def release(self, *, all_of_them: bool = False) -> Iterator[Slice]:
         """The slices that need wait no more, in order; ``all_of_them``: one that lacks a vector makes its bucket incomplete."""
-        while self._waiting and (all_of_them or self._waiting[0][1] <= self.made.keys()):
+        while self._waiting and (all_of_them or self._waiting[0][1] <= self._made.keys()):
             piece, missing = self._waiting.popleft()
-            piece.work.is_complete &= missing <= self.made.keys()
-            piece.vectors = {digest: self.made[digest] for digest in missing if digest in self.made}
+            piece.work.is_complete &= missing <= self._made.keys()
+            piece.vectors = {digest: self._made[digest] for digest in missing if digest in self._made}
+            self._let_go(missing)
             yield piece
-        if not self._waiting:
-            self._clear()
 
-    def _clear(self) -> None:
-        self.texts, self.wanted_by, self.works, self.made, self._tokens = {}, {}, {}, {}, 0
+    def _let_go(self, digests: set[bytes]) -> None:
+        for digest in digests:
+            self._users[digest] -= 1
+            if not self._users[digest]:
+                del self._users[digest]
+                self._made.pop(digest, None)

@@ -59,6 +59,10 @@ class Batching:
         """Tokens that the device works on for a text of so many."""
         return -(-tokens // self.length_step) * self.length_step
 
+    def padded_tokens(self, counts: Sequence[int]) -> int:
+        """Tokens that it works on for a batch: every text as long as the longest."""
+        return len(counts) * self.padded(max(counts))
+
 
 @runtime_checkable
 class QueuedEmbedder(Embedder, Protocol):

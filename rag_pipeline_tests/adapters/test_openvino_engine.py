@@ -202,7 +202,8 @@ def _failing(error: Exception) -> SentenceTransformerEmbedder:
     assert embedder._model is not None
     engine = embedder._model.engine
     assert isinstance(engine, openvino_engine.OpenvinoEngine)
-    engine._request = type("Request", (), {"infer": fail})()
+    request = type("Request", (), {"infer": fail})()
+    engine._compiled = type("Compiled", (), {"create_infer_request": lambda _: request})()
     return embedder
 
 

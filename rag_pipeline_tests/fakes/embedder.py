@@ -65,23 +65,23 @@ class HashEmbedder:
 
 
 class QueuedHashEmbedder(HashEmbedder):
-    """The same, with several batches under way; ``most`` is how many there were at most."""
+    """The same, with several batches ``under_way``; ``most`` is how many there were at most."""
 
     def __init__(self, dimension: int = 64, *, wants: Batching, max_batch_texts: int | None = None) -> None:
         super().__init__(dimension, max_batch_texts=max_batch_texts)
         self.most = 0
         self._wants = wants
-        self._under_way = 0
+        self.under_way = 0
 
     def batching(self, tokens: int) -> Batching:
         return self._wants
 
     def begin_documents(self, texts: Sequence[str]) -> Callable[[], Matrix]:
-        self._under_way += 1
-        self.most = max(self.most, self._under_way)
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
 
         def wait() -> Matrix:
-            self._under_way -= 1
+            self.under_way -= 1
             return self.embed_documents(texts)
 
         return wait

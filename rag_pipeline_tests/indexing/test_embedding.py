@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag_pipeline.errors import BadVectorError, BatchTooLargeError
-from rag_pipeline.indexing.embedding import EmbedReport, check_vectors, embed_texts, plan_batches
+from rag_pipeline.indexing.embedding import EmbedReport, EmbedRun, check_vectors, embed_texts, plan_batches
 from rag_pipeline.ports import Batching
 from rag_pipeline.schema import Matrix, Vector
 from rag_pipeline_tests.fakes.embedder import HashEmbedder, QueuedHashEmbedder
@@ -209,6 +209,8 @@ def test_no_texts_need_no_embedder_call() -> None:
 # --- several batches under way ---------------------------------------------------------------------------------------
 
 SEVERAL = Batching(64, at_once=3)
+ENDS = 2
+"""Texts of the first batch that are asked for alone, behind it."""
 
 
 def _embed_queued(embedder: QueuedHashEmbedder, *, stop_after: int = 1000) -> tuple[EmbedReport, dict[int, Vector]]:
@@ -228,10 +230,9 @@ def test_a_device_that_wants_them_gets_several_batches_of_its_own_size() -> None
     embedder = QueuedHashEmbedder(wants=SEVERAL)
     report, rows = _embed_queued(embedder)
     assert np.array_equal(np.stack([rows[n] for n in range(len(TEXTS))]), HashEmbedder().embed_documents(TEXTS))
-    assert embedder.most == 3
+    assert embedder.most == 3 + ENDS
     planned = plan_batches(TOKENS, batch_tokens=64)
     assert (report.batches, list(rows)) == (len(planned), [position for batch in planned for position in batch])
-    assert report.batching == SEVERAL
 
 
 @pytest.mark.parametrize("fault", [lambda good: good[::-1], lambda good: good * np.float32(np.nan)], ids=["shuffled", "nan"])
@@ -243,7 +244,42 @@ def test_nothing_is_kept_before_the_first_batch_is_checked(fault: Callable[[Matr
     embedder, kept = Faulty(wants=SEVERAL), list[int]()
     with pytest.raises(BadVectorError):
         embed_texts(TEXTS, TOKENS, embedder=embedder, batch_tokens=64, on_batch=lambda p, v: kept.extend(p))
-    assert (kept, embedder.most) == ([], 3)
+    assert (kept, embedder.most) == ([], 3 + ENDS)
+
+
+def test_a_portion_is_begun_while_the_last_batches_of_the_one_before_are_computed() -> None:
+    embedder, kept = QueuedHashEmbedder(wants=SEVERAL), list[tuple[str, int]]()
+    run = EmbedRun(embedder=embedder, batch_tokens=64)
+
+    def add(name: str) -> None:
+        run.add([name + text for text in TEXTS], TOKENS, on_batch=lambda p, v: kept.extend((name, n) for n in p))
+
+    add("a")
+    run.work(is_more_to_come=True)
+    assert embedder.under_way == SEVERAL.at_once
+    assert 0 < len(kept) < len(TEXTS)
+    add("b")
+    run.work(is_more_to_come=True)
+    assert embedder.under_way == SEVERAL.at_once
+    run.work()
+    order = [position for batch in plan_batches(TOKENS, batch_tokens=64) for position in batch]
+    assert kept == [(name, position) for name in "ab" for position in order]
+    assert (run.report.texts, embedder.under_way) == (2 * len(TEXTS), 0)
+
+
+def test_the_first_batch_of_every_portion_is_compared_with_texts_alone() -> None:
+    class LateFault(QueuedHashEmbedder):
+        def embed_documents(self, texts: Sequence[str]) -> Matrix:
+            good = super().embed_documents(texts)
+            return good[::-1] if texts[0].startswith("b") else good
+
+    embedder, kept = LateFault(wants=SEVERAL), set[str]()
+    run = EmbedRun(embedder=embedder, batch_tokens=64)
+    for name in "ab":
+        run.add([name + text for text in TEXTS], TOKENS, on_batch=lambda p, v, name=name: kept.add(name))
+    with pytest.raises(BadVectorError, match="mixes up texts"):
+        run.work()
+    assert kept == {"a"}
 
 
 def test_every_call_gets_on_even_when_told_to_stop() -> None:
