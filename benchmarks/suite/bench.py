@@ -12,6 +12,7 @@ from benchmarks.suite.corpus import PYTHON_PAGES
 from benchmarks.suite.peers import Peers, PeerWork
 from benchmarks.suite.processes import run
 from benchmarks.suite.product import ROOT, Piece, environment, model_path
+from benchmarks.suite.results import OURS
 from benchmarks.suite.rounds import Budget, Contestant, Measured
 
 WINDOW = 512
@@ -51,6 +52,8 @@ class Bench:
     folder: Path
     seed: int = 1
     corpus: Path = PYTHON_PAGES
+    only: tuple[str, ...] = ()
+    """Rows of S1 and S4 beside ours, such as ``LangChain, tuned``; all where none is named."""
 
     @property
     def budget(self) -> Budget:
@@ -63,6 +66,10 @@ class Bench:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return folder
+
+    def chosen(self, contestants: list[Contestant]) -> list[Contestant]:
+        """Ours and those that are asked for."""
+        return [one for one in contestants if not self.only or one.system == OURS or one.name in self.only]
 
     def describe(self, **more: Any) -> dict[str, Any]:
         """The settings that belong to a result."""

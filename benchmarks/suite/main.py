@@ -50,7 +50,13 @@ def _bench(options: argparse.Namespace, folder: Path) -> Bench:
     peers = Peers(options.peer_python, tuple(name for name in PEERS if name not in options.without))
     chosen = {name: getattr(options, name) for name in ("pages", "files", "parsed") if getattr(options, name) is not None}
     return Bench(
-        replace(SIZES[options.size], **chosen), options.repetitions, peers, folder, seed=options.seed, corpus=options.corpus
+        replace(SIZES[options.size], **chosen),
+        options.repetitions,
+        peers,
+        folder,
+        seed=options.seed,
+        corpus=options.corpus,
+        only=tuple(options.only),
     )
 
 
@@ -82,6 +88,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--corpus", type=Path, default=PYTHON_PAGES, help="folder of HTML pages")
     parser.add_argument("--peer-python", type=Path, default=DEFAULT_PYTHON, help="of the environment of make bench-peers")
     parser.add_argument("--without", nargs="*", default=[], metavar="PEER", help=f"of {', '.join(PEERS)}")
+    parser.add_argument(
+        "--only", nargs="*", default=[], metavar="ROW", help="of S1 and S4 beside ours, such as 'LangChain, tuned'"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS, help="the JSON; other scenarios in it are kept")
     parser.add_argument("--page", type=Path, default=PAGE, help="the page whose figures are replaced")
     parser.add_argument("--no-page", dest="page", action="store_const", const=None, help="leave the page alone")

@@ -32,6 +32,11 @@ class Contestant:
     warm_up: Callable[[], object] | None = None
     """Something small that fills caches; None where ``run`` starts nothing."""
 
+    @property
+    def name(self) -> str:
+        """As its row is called."""
+        return Row(self.system, self.variant).name
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:

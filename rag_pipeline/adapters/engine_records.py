@@ -13,7 +13,7 @@ from typing import Any
 
 from rag_pipeline.adapters.arithmetic import Way
 
-_FORMAT = 1
+_FORMAT = 2
 """Raised when what is tried, or how, changes."""
 _LIBRARIES = ("openvino", "sentence-transformers", "torch", "transformers")
 _ACCELERATORS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")

@@ -83,7 +83,7 @@ def embed_texts(
     should_stop: Callable[[], bool] = lambda: False,
 ) -> EmbedReport:
     """What was done; as one portion of an ``EmbedRun``, waited for to its end."""
-    run = EmbedRun(embedder=embedder, batch_tokens=batch_tokens, is_normalized=is_normalized, should_stop=should_stop)
+    run = EmbedRun(embedder=lambda: embedder, batch_tokens=batch_tokens, is_normalized=is_normalized, should_stop=should_stop)
     run.add(texts, token_counts, on_batch=on_batch)
     run.work()
     return run.report
@@ -143,14 +143,15 @@ class EmbedRun:
     def __init__(
         self,
         *,
-        embedder: Embedder,
+        embedder: Callable[[], Embedder],
         batch_tokens: int,
         is_normalized: bool = False,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
+        """``embedder`` is asked for when the first texts come."""
         self.report = EmbedReport()
         self.is_stopped = False
-        self._embedder = embedder
+        self._open_embedder = embedder
         self._batch_tokens = batch_tokens
         self._is_normalized = is_normalized
         self._should_stop = should_stop
@@ -162,6 +163,10 @@ class EmbedRun:
         """The vector that every text got so far; None before the first text."""
         self._only_counts: set[int] | None = set()
         """Token counts of the texts that got it; None once two vectors differ."""
+
+    @cached_property
+    def _embedder(self) -> Embedder:
+        return self._open_embedder()
 
     @cached_property
     def batching(self) -> Batching:

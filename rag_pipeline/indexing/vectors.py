@@ -49,28 +49,21 @@ class VectorStage:
 
     def _embedded(self, slices: Iterable[Slice], progress: Progress, should_stop: Callable[[], bool]) -> Iterator[Slice]:
         pool = _Pool(room_tokens=self._batch_tokens)
-        run: EmbedRun | None = None
-        for piece in slices:
-            pool.take(piece, self._missing(piece))
-            if pool.is_full and not (run and run.is_stopped):
-                run = run or self._run(should_stop)
-                self._add(pool, run, progress)
-                run.work(is_more_to_come=True)
-            yield from pool.release(all_of_them=run is not None and run.is_stopped)
-        if pool.texts and run is None:
-            run = self._run(should_stop)
-        if run is not None:
-            self._add(pool, run, progress)
-            run.work()
-        yield from pool.release(all_of_them=True)
-
-    def _run(self, should_stop: Callable[[], bool]) -> EmbedRun:
-        return EmbedRun(
-            embedder=self._embedder(),
+        run = EmbedRun(
+            embedder=self._embedder,
             batch_tokens=self._batch_tokens,
             is_normalized=self._is_normalized,
             should_stop=should_stop,
         )
+        for piece in slices:
+            pool.take(piece, self._missing(piece))
+            if pool.is_full and not run.is_stopped:
+                self._add(pool, run, progress)
+                run.work(is_more_to_come=True)
+            yield from pool.release(all_of_them=run.is_stopped)
+        self._add(pool, run, progress)
+        run.work()
+        yield from pool.release(all_of_them=True)
 
     def _compacted(self, slices: Iterable[Slice]) -> Iterator[Slice]:
         """The slices; many small files of vectors become one where a bucket ends, or is left."""
@@ -137,7 +130,7 @@ class VectorStage:
 
         def keep(positions: list[int], vectors: Matrix) -> None:
             padded = run.batching.padded_tokens([counts[position] for position in positions])
-            work = pool.first_work(digests[positions[0]])
+            work = pool.works_of(digests[positions[0]])[0]  # it waits for this text, so it is not reported yet
             work.vectors.tokens += sum(counts[position] for position in positions)
             work.vectors.padded_tokens += padded
             self._keep_batch(pool, {digests[position]: vector for position, vector in zip(positions, vectors, strict=True)})
@@ -203,10 +196,6 @@ class _Pool:
     def works_of(self, digest: bytes) -> list[BucketWork]:
         """The buckets that want the text's vector, the one that it is embedded for first."""
         return list(self._wanted_by[digest].values())
-
-    def first_work(self, digest: bytes) -> BucketWork:
-        """The bucket that the text is embedded for; it cannot be reported yet, since it waits."""
-        return next(iter(self._wanted_by[digest].values()))
 
     def give(self, vectors: Mapping[bytes, Vector]) -> None:
         """What was embedded and kept; from now on the artifact has it for everybody else."""

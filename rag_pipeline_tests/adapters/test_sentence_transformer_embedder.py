@@ -169,6 +169,16 @@ def test_the_fastest_that_agrees_is_taken_and_every_other_is_told() -> None:
     assert str(choose(trials[:3])[0]) == "openvino float32"  # bfloat16 gains too little over it
 
 
+@pytest.mark.parametrize(("speed", "expected"), [(101, "openvino"), (99, "torch")])
+def test_between_engines_with_one_arithmetic_any_gain_decides(speed: float, expected: str) -> None:
+    """Timed on one core, and on several OpenVINO gains more than the trial sees."""
+    first = Trial(Way("torch", "float32"), tokens_per_s=30, agreement=1.0)
+    torch, openvino = (
+        Trial(Way(name, "bfloat16"), tokens_per_s=rate, agreement=0.999) for name, rate in (("torch", 100), ("openvino", speed))
+    )
+    assert choose([first, torch, openvino])[0].engine == expected
+
+
 @pytest.mark.parametrize(
     ("engine", "dtype", "expected"),
     [

@@ -249,7 +249,7 @@ def test_nothing_is_kept_before_the_first_batch_is_checked(fault: Callable[[Matr
 
 def test_a_portion_is_begun_while_the_last_batches_of_the_one_before_are_computed() -> None:
     embedder, kept = QueuedHashEmbedder(wants=SEVERAL), list[tuple[str, int]]()
-    run = EmbedRun(embedder=embedder, batch_tokens=64)
+    run = EmbedRun(embedder=lambda: embedder, batch_tokens=64)
 
     def add(name: str) -> None:
         run.add([name + text for text in TEXTS], TOKENS, on_batch=lambda p, v: kept.extend((name, n) for n in p))
@@ -274,7 +274,7 @@ def test_the_first_batch_of_every_portion_is_compared_with_texts_alone() -> None
             return good[::-1] if texts[0].startswith("b") else good
 
     embedder, kept = LateFault(wants=SEVERAL), set[str]()
-    run = EmbedRun(embedder=embedder, batch_tokens=64)
+    run = EmbedRun(embedder=lambda: embedder, batch_tokens=64)
     for name in "ab":
         run.add([name + text for text in TEXTS], TOKENS, on_batch=lambda p, v, name=name: kept.add(name))
     with pytest.raises(BadVectorError, match="mixes up texts"):

@@ -29,7 +29,7 @@ def run(bench: Bench) -> list[ScenarioResult]:
         *cold_peers(bench, folder, folder / "docs", pieces, names=tuple(PEERS)),
         *limits(list(texts), result),
     ]
-    result.rows = compare(contestants, bench.budget)
+    result.rows = compare(bench.chosen(contestants), bench.budget)
     _check_answers(bench, folder, pieces, result)
     return [result]
 
@@ -95,7 +95,7 @@ def _check_answers(bench: Bench, folder: Path, pieces: list[Piece], result: Scen
     """Adds to each row whether it holds what it should. A timing without it does not count."""
     say("  comparing the answers")
     texts = list(unique_texts(pieces))
-    reference = reference_vectors(texts, folder)
+    reference = reference_vectors(texts, folder, seed=bench.seed)
     for row in result.rows:
         if row.wall_s and (row.system == OURS or row.system in PEERS):
             row.facts.update(_answers(bench, folder, row, len(pieces), reference))

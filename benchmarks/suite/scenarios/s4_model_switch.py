@@ -30,7 +30,7 @@ def run(bench: Bench) -> list[ScenarioResult]:
         *cold_peers(bench, folder, folder / "docs", prompted, names=("naive loop",)),
         *limits(list(unique_texts(prompted)), result),
     ]
-    result.rows = compare(contestants, bench.budget)
+    result.rows = compare(bench.chosen(contestants), bench.budget)
     return [result]
 
 

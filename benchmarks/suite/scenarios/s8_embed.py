@@ -43,5 +43,5 @@ def _add_agreement(bench: Bench, result: ScenarioResult, texts: list[str], kept:
     from benchmarks.suite.answers import agreement, reference_vectors
 
     if "vectors" in kept and result.ours is not None:
-        reference = reference_vectors(texts, bench.folder)
+        reference = reference_vectors(texts, bench.folder, seed=bench.seed)
         result.ours.facts.update(agreement(texts, kept["vectors"], reference, points=len(texts)))
