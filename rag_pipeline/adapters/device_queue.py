@@ -40,7 +40,9 @@ class DeviceQueue:
             self._free.put(model)
         self._here = threading.local()
         self._reading = ThreadPoolExecutor(self._readers, thread_name_prefix="read")
-        self._devices = ThreadPoolExecutor(len(models), thread_name_prefix="device", initializer=self._take_device)
+        self._devices = ThreadPoolExecutor(
+            len(models), thread_name_prefix="device", initializer=_take_device, initargs=(self._here, self._free)
+        )
 
     def begin(self, texts: Sequence[str], *, prompt: str) -> Wait:
         """Begins a batch; the call waits for its vectors and raises what went wrong with it, whatever became of others."""
@@ -57,10 +59,6 @@ class DeviceQueue:
         prepared = self._reader.engine.prepare(ids, prompt_length=prompt_length)
         return ids, self._devices.submit(self._compute, prepared)
 
-    def _take_device(self) -> None:
-        self._here.model = self._free.get()
-        self._here.earlier = None
-
     def _compute(self, prepared: Any) -> Wait:
         wait: Wait = self._here.model.engine.start(prepared)
         earlier, self._here.earlier = self._here.earlier, wait
@@ -70,13 +68,18 @@ class DeviceQueue:
         return wait
 
 
+def _take_device(here: threading.local, free: "queue.SimpleQueue[LoadedModel[QueuedEngine]]") -> None:
+    """Begins a thread. Knows no queue: a thread keeps what it began with, and would keep the queue and its models for good."""
+    here.model, here.earlier = free.get(), None
+
+
 @dataclass(frozen=True, slots=True)
 class QueuedModel:
     """A model on all devices, and the batches that suit them."""
 
     queue: DeviceQueue
     batch_tokens: int | None
-    """As found by trying; None where the settings decide."""
+    """As found by trying, or its share of them on a CPU; None where the settings decide."""
     batch_texts: int
     length_step: int = 1
 

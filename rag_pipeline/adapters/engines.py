@@ -112,7 +112,7 @@ class LoadedModel(Generic[EngineT_co]):
         return self._checked(self.engine.forward(ids, prompt_length=prompt_length), len(ids))
 
     def received(self, vectors: Matrix, ids: list[list[int]]) -> Matrix:
-        """The same array, checked; memory that its batch left behind is given back. To be called by one thread at a time."""
+        """The same array, checked; memory that its batch left behind is given back. For one thread at a time."""
         if self._memory is not None:
             self._memory.count(len(ids) * max(map(len, ids)))
         return self._checked(vectors, len(ids))

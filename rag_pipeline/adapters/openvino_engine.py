@@ -151,12 +151,12 @@ class OpenvinoEngine:
         try:
             yield
         finally:
-            self._compiled = None
+            self._let_go()
 
     def split(self, streams: int) -> None:
         """From the next batch on so many streams share the cores."""
         self.streams = streams
-        self._compiled = None
+        self._let_go()
 
     def clock(self) -> float:
         return time.thread_time()
@@ -170,22 +170,27 @@ class OpenvinoEngine:
     def start(self, prepared: Prepared) -> Callable[[], Matrix]:
         """Computes in the calling thread, so nothing is left to wait for."""
         tokens, mask, prompt_length = prepared
+        here = self._here
         try:
-            answer = self._request().infer([tokens, mask], share_inputs=True, share_outputs=True)
+            answer = self._request(here).infer([tokens, mask], share_inputs=True, share_outputs=True)
             vectors = self._head.pool(next(iter(answer.values())), mask, prompt_length=prompt_length)
         except (RuntimeError, MemoryError) as error:
-            self._translate(error, len(tokens))
+            self._translate(error, len(tokens), here)
         if self._is_normalized:
             vectors = normalize(vectors)
         return lambda: vectors
 
-    def _request(self) -> Any:
+    def _request(self, here: threading.local) -> Any:
         """This thread's own, since its outputs are overwritten by the next batch."""
         with self._compiling:
             compiled = self._compiled or self._compile()
-        if getattr(self._here, "compiled", None) is not compiled:
-            self._here.compiled, self._here.request = compiled, compiled.create_infer_request()
-        return self._here.request
+        if getattr(here, "compiled", None) is not compiled:
+            here.compiled, here.request = compiled, compiled.create_infer_request()
+        return here.request
+
+    def _let_go(self) -> None:
+        """Of the compiled model, in every thread that does not compute just now; the next batch compiles it again."""
+        self._compiled, self._here = None, threading.local()
 
     def _compile(self, threads: int | None = None) -> Any:
         settings: dict[str, Any] = {
@@ -201,10 +206,11 @@ class OpenvinoEngine:
         self._threads = self._compiled.get_property("INFERENCE_NUM_THREADS")
         return self._compiled
 
-    def _translate(self, error: RuntimeError | MemoryError, count: int) -> NoReturn:
+    def _translate(self, error: RuntimeError | MemoryError, count: int, here: threading.local) -> NoReturn:
         """Raises the pipeline's own error."""
         if is_out_of_memory(error) or "bad_alloc" in str(error):
-            self._compiled = None
+            if here is self._here:  # else another thread has let go of it already
+                self._let_go()
             raise BatchTooLargeError(f"{count} texts do not fit in memory", system=_SYSTEM) from None
         raise BackendRejectedError(
             f"the forward pass over {count} texts failed ({type(error).__name__}); set embedding.engine: torch to find out "

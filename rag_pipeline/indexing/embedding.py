@@ -98,7 +98,7 @@ class _Portion:
     on_batch: OnBatch
     is_begun: bool = False
     is_proven: bool = False
-    """A text alone got the vector that it got in its batch."""
+    """Two texts alone got the vectors that they got in a batch."""
 
 
 @dataclass(slots=True, eq=False)
@@ -111,6 +111,8 @@ class _Batch:
     """For the vectors, once it is begun."""
     waits_alone: list[Wait] = field(default_factory=list)
     """For those of ``ends``, each as a batch of its own."""
+    is_without_others: bool = False
+    """Nothing else was under way when it was begun."""
 
     @property
     def texts(self) -> list[str]:
@@ -233,7 +235,7 @@ class EmbedRun:
         self._refuse_constant(batch, vectors)
         if not batch.portion.is_proven:
             self._refuse_shuffled(batch, vectors)
-            batch.portion.is_proven = True
+            batch.portion.is_proven = len(batch.positions) > 1
         self.report.texts += len(batch.positions)
         self.report.tokens += sum(batch.counts)
         self.report.padded_tokens += self._padded(batch)
@@ -246,10 +248,19 @@ class EmbedRun:
         try:
             return batch.wait()
         except BatchTooLargeError as error:
+            if len(batch.positions) == 1 and self.batching.at_once > 1 and not batch.is_without_others:
+                return self._without_others(batch)
             self._note_too_large(batch, error)
             return None
         finally:
             self.report.seconds += time.perf_counter() - started
+
+    def _without_others(self, batch: _Batch) -> Matrix | None:
+        """The same, once what is under way takes no memory any more."""
+        while self._under_way:
+            self._finish(self._under_way.popleft())
+        batch.wait, batch.is_without_others = self._begun(batch.texts), True
+        return self._vectors(batch)
 
     def _note_too_large(self, batch: _Batch, error: BatchTooLargeError) -> None:
         if len(batch.positions) == 1:

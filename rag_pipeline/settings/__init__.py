@@ -82,7 +82,7 @@ class EmbeddingSettings(Section):
         description="Arithmetic. `auto` measures once and takes half precision where it is faster and agrees.",
     )
     batch_tokens: int = Field(
-        default=8192, ge=64, description="Tokens of one batch, padding included. Halved by itself when memory runs out."
+        default=8192, ge=64, description="Tokens computed at once, padding included. Halved when memory runs out."
     )
     tune_batches: bool = Field(
         default=True,

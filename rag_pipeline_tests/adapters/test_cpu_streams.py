@@ -1,6 +1,8 @@
 """Batches side by side on a CPU: the same vectors, each in its place, and one that does not fit stops no other."""
 
+import gc
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +110,33 @@ def test_a_batch_that_does_not_fit_stops_no_other(cache: Path, monkeypatch: pyte
     with pytest.raises(BatchTooLargeError, match="3 texts do not fit"):
         waits[1]()
     assert waits[2]().shape == (2, 384)
+
+
+def test_a_compiled_model_goes_when_the_cores_are_shared_out_anew(cache: Path) -> None:
+    embedder = _embedder(cache)
+    embedder.embed_documents(["compiled"])
+    engine = _engine(embedder)
+    held = weakref.ref(engine._compiled)
+    engine.split(1)
+    gc.collect()
+    assert held() is None
+
+
+def test_a_batch_that_fails_late_takes_nobody_the_model_that_was_compiled_since(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedder = _embedder(cache)
+    embedder.embed_documents(["compiled"])
+    engine = _engine(embedder)
+    pool = engine._head.pool
+
+    def fail_after_the_others(tokens: Any, mask: Any, *, prompt_length: int) -> Matrix:
+        engine.split(1)
+        monkeypatch.setattr(engine._head, "pool", pool)
+        engine.forward([[101, 102]], prompt_length=0)
+        raise MemoryError
+
+    monkeypatch.setattr(engine._head, "pool", fail_after_the_others)
+    with pytest.raises(BatchTooLargeError):
+        engine.forward([[101, 102]], prompt_length=0)
+    assert engine._compiled is not None

@@ -1,7 +1,9 @@
 """Batches on their way through stand-in devices: what overlaps, what keeps its order, and who is told of a failure."""
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -164,3 +166,18 @@ def test_vectors_of_another_dimension_are_refused() -> None:
 def test_more_devices_are_worth_more_batches() -> None:
     assert queue_over(Device(), readers=2).at_once == 4
     assert queue_over(Device(), Device(), readers=2).at_once == 6
+
+
+def test_a_queue_that_nobody_holds_lets_go_of_its_models_and_threads() -> None:
+    device = Device()
+    model = LoadedModel(FACTS, device, COUNTER)  # type: ignore[type-var]
+    held, before = weakref.ref(model), set(threading.enumerate())
+    queue = DeviceQueue([model, model])  # type: ignore[list-item]
+    queue.begin(TEXTS[0], prompt="")()
+    begun = set(threading.enumerate()) - before
+    assert begun
+    del queue, model
+    gc.collect()
+    for thread in begun:
+        thread.join(10)
+    assert (held(), [thread for thread in begun if thread.is_alive()]) == (None, [])

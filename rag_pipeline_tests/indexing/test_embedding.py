@@ -282,6 +282,38 @@ def test_the_first_batch_of_every_portion_is_compared_with_texts_alone() -> None
     assert kept == {"a"}
 
 
+def test_where_the_first_batch_is_one_text_the_next_is_compared() -> None:
+    class Faulty(QueuedHashEmbedder):
+        def embed_documents(self, texts: Sequence[str]) -> Matrix:
+            return super().embed_documents(texts)[::-1]
+
+    kept = list[int]()
+    texts, counts = ["word " * 90, *TEXTS], [90, *TOKENS]
+    with pytest.raises(BadVectorError, match="mixes up texts"):
+        embed_texts(texts, counts, embedder=Faulty(wants=SEVERAL), batch_tokens=64, on_batch=lambda p, v: kept.extend(p))
+    assert kept == [0]
+
+
+def test_a_text_that_fails_for_its_neighbours_memory_is_tried_once_more_alone() -> None:
+    class Crowded(QueuedHashEmbedder):
+        def begin_documents(self, texts: Sequence[str]) -> Callable[[], Matrix]:
+            is_crowded = self.under_way > 0
+            wait = super().begin_documents(texts)
+
+            def fail_in_a_crowd() -> Matrix:
+                vectors = wait()
+                if is_crowded and len(texts) == 1:
+                    raise BatchTooLargeError("too large", system="test")
+                return vectors
+
+            return fail_in_a_crowd
+
+    embedder, kept = Crowded(wants=Batching(8, at_once=3)), dict[int, Vector]()
+    texts = [f"text {number} " * 8 for number in range(7)]
+    embed_texts(texts, [9] * 7, embedder=embedder, batch_tokens=8, on_batch=lambda p, v: kept.update(zip(p, v, strict=True)))
+    assert np.array_equal(np.stack([kept[n] for n in range(7)]), HashEmbedder().embed_documents(texts))
+
+
 def test_every_call_gets_on_even_when_told_to_stop() -> None:
     embedder = QueuedHashEmbedder(wants=SEVERAL)
     report, rows = _embed_queued(embedder, stop_after=0)

@@ -24,6 +24,7 @@ from rag_pipeline.operations.progress import SILENT
 from rag_pipeline.operations.reindex import reindex
 from rag_pipeline.operations.release import release, roll_back
 from rag_pipeline.operations.retention import retain
+from rag_pipeline.ports import Batching
 from rag_pipeline.project import Project
 from rag_pipeline.schema import CollectionRecord, Matrix, Vector, VectorSpace
 from rag_pipeline_tests.fakes.embedder import HashEmbedder
@@ -80,6 +81,21 @@ class LoggedEmbedder:
 
     def describe(self) -> Mapping[str, Any]:
         return self._inner.describe()
+
+
+class QueuedLoggedEmbedder(LoggedEmbedder):
+    """The same with several batches under way; one that is begun is computed, whether anybody waits for it or not."""
+
+    def __init__(self, inner: HashEmbedder, log: Path, space: VectorSpace, *, at_once: int) -> None:
+        super().__init__(inner, log, space)
+        self._at_once = at_once
+
+    def batching(self, tokens: int) -> Batching:
+        return Batching(tokens, at_once=self._at_once)
+
+    def begin_documents(self, texts: Sequence[str]) -> Callable[[], Matrix]:
+        vectors = self.embed_documents(texts)
+        return lambda: vectors
 
 
 def read_log(log: Path) -> tuple[int, int]:
@@ -148,20 +164,24 @@ OPERATIONS: Mapping[str, Callable[[Project], object]] = {
 }
 
 
-def run(file: Path, log: Path, kill: Kill | None = None, *, operation: str = "index") -> int:
+def run(file: Path, log: Path, kill: Kill | None = None, *, operation: str = "index", at_once: int = 1) -> int:
     """The exit code of one operation in a process of its own; ``KILLED`` when it died where it should."""
-    process = PROCESSES.Process(target=work, args=(file, log, kill, operation))
+    process = PROCESSES.Process(target=work, args=(file, log, kill, operation), kwargs={"at_once": at_once})
     process.start()
     process.join(TIMEOUT_S)
     assert process.exitcode is not None, f"{operation} did not end within {TIMEOUT_S} s"
     return process.exitcode
 
 
-def work(file: Path, log: Path, kill: Kill | None, operation: str, *, has_real_parser: bool = False) -> None:
+def work(file: Path, log: Path, kill: Kill | None, operation: str, *, has_real_parser: bool = False, at_once: int = 1) -> None:
     """The operation in this process, to its end or its kill."""
     use_small_slices()
     project = open_project(file) if has_real_parser else open_project(file, parser=FakeParser())
-    project.models.open = lambda facts, space: LoggedEmbedder(embedder_of(space), log, space)
+    project.models.open = lambda facts, space: (
+        LoggedEmbedder(embedder_of(space), log, space)
+        if at_once == 1
+        else QueuedLoggedEmbedder(embedder_of(space), log, space, at_once=at_once)
+    )
     if kill is not None:
         die_at(project, kill)
     try:

@@ -49,7 +49,7 @@ def change(docs: Path) -> None:
         (docs / f"topic{i + 8}.md").unlink()
 
 
-def assert_complete(file: Path, tmp_path: Path, log: Path, *, deaths: int = 1) -> None:
+def assert_complete(file: Path, tmp_path: Path, log: Path, *, deaths: int = 1, at_once: int = 1) -> None:
     project = open_project(file, parser=FakeParser())
     try:
         assert check(project).findings == []
@@ -57,7 +57,7 @@ def assert_complete(file: Path, tmp_path: Path, log: Path, *, deaths: int = 1) -
     finally:
         project.close()
     twice, batch = read_log(log)
-    assert twice <= deaths * batch
+    assert twice <= deaths * at_once * batch
 
 
 def survive(tmp_path: Path, kill: Kill) -> None:
@@ -73,11 +73,12 @@ def survive(tmp_path: Path, kill: Kill) -> None:
 
 @deep
 @pytest.mark.parametrize("kill", FIRST_BUILD, ids=str)
-def test_first_build_survives_a_kill(tmp_path: Path, kill: Kill) -> None:
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_first_build_survives_a_kill(tmp_path: Path, kill: Kill, at_once: int) -> None:
     file, log = prepare(tmp_path)
-    assert run(file, log, kill) == KILLED
-    assert run(file, log) == 0
-    assert_complete(file, tmp_path, log)
+    assert run(file, log, kill, at_once=at_once) == KILLED
+    assert run(file, log, at_once=at_once) == 0
+    assert_complete(file, tmp_path, log, at_once=at_once)
 
 
 @deep

@@ -90,8 +90,8 @@ def hidden_texts(page: Any) -> list[Any]:
 def take_out(page: Any, texts: list[Any]) -> None:
     """Removes the objects from the page in memory."""
     for text in texts:
-        pdfium.FPDFPage_RemoveObject(page.raw, text)
-        pdfium.FPDFPageObj_Destroy(text)
+        if pdfium.FPDFPage_RemoveObject(page.raw, text):
+            pdfium.FPDFPageObj_Destroy(text)  # else the page owns it still
 
 
 def _is_seen(text: Any, drawn: _Drawn, grounds: list[Bounds], *, is_scan: bool) -> bool:
