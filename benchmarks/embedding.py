@@ -44,7 +44,7 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     facts = inspect_model(options.model, base=Path.cwd())
     tokenizer = load_tokenizer(tokenizer_file(Path(facts.path)))
-    texts = list(itertools.islice(_texts(options.folder, tokenizer, options.max_tokens), options.texts))
+    texts = list(itertools.islice(read_texts(options.folder, tokenizer, options.max_tokens), options.texts))
     counts = [len(encoding.ids) for encoding in tokenizer.encode_batch_fast(texts)]
     print(f"{len(texts)} texts, {sum(counts)} tokens, longest {max(counts)}; {torch.get_num_threads()} threads")
     timings = _engines(facts, texts, counts, options)
@@ -69,7 +69,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _texts(folder: Path, tokenizer: Tokenizer, max_tokens: int) -> Iterator[str]:
+def read_texts(folder: Path, tokenizer: Tokenizer, max_tokens: int) -> Iterator[str]:
     """Texts of uneven length, as chunks by structure are: from an eighth of the window to the whole."""
     lengths = np.random.default_rng(0)
     for file in sorted(path for path in folder.rglob("*") if path.suffix in {".html", ".txt", ".md", ".rst"}):

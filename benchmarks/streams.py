@@ -1,42 +1,43 @@
 """Batches side by side on a CPU: one on all cores beside one on each, with nothing else to do and with one core taken.
 
-    python benchmarks/streams.py --corpus /usr/share/doc/python3.11/html --pages 60
+    python benchmarks/streams.py --corpus /usr/share/doc/python3.11/html --texts 1200
 
-Texts are lines of real pages joined to the lengths of chunks, embedded by the pipeline's own embedder with OpenVINO in the
+Texts are pieces of real pages, as long as chunks are, embedded by the pipeline's own embedder with OpenVINO in the
 arithmetic that fits this CPU. A core is taken by a process that counts. Both ways in turn, medians with least and most.
 """
 
 import argparse
 import json
-import random
-import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from itertools import islice
 from pathlib import Path
 from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # the packaged model comes from the tests
 
+from benchmarks.embedding import read_texts
 from rag_pipeline.adapters import cpu_streams, openvino_engine
 from rag_pipeline.adapters.model_files import tokenizer_file
-from rag_pipeline.adapters.model_tokens import TokenCounter
+from rag_pipeline.adapters.model_tokens import load_tokenizer
 from rag_pipeline.adapters.sentence_transformer_embedder import SentenceTransformerEmbedder
 from rag_pipeline.indexing.embedding import embed_texts
 from rag_pipeline.settings import EmbeddingSettings
 from rag_pipeline_tests.packaged_model import packaged_facts
 
-WORDS_MAX = 250
 WINDOW = 512
 
 
 def main() -> None:
     options = _options()
-    texts, counts = fitting(read_texts(options.corpus, options.pages))
+    tokenizer = load_tokenizer(tokenizer_file(Path(packaged_facts().path)))
+    texts = list(islice(read_texts(options.corpus, tokenizer, WINDOW), options.texts))
+    counts = [len(encoding.ids) for encoding in tokenizer.encode_batch_fast(texts)]
     cores = cpu_streams.core_count()
     with tempfile.TemporaryDirectory() as cache:
         ways = {f"{streams} side by side": _embedder(streams, Path(cache)) for streams in (1, cores)}
@@ -44,33 +45,12 @@ def main() -> None:
             rates: dict[str, list[float]] = {name: [] for name in ways}
             for _ in range(options.rounds):
                 for name, embedder in ways.items():
-                    with _one_core_taken() if load == "one core taken" else _nothing():
+                    with _one_core_taken() if load == "one core taken" else nullcontext():
                         rates[name].append(_tokens_per_s(embedder, texts, counts))
             for name, values in rates.items():
                 seen = f"{statistics.median(values):,.0f} ({min(values):,.0f}-{max(values):,.0f})"
                 print(f"{load:20} {name:16} {seen} tokens/s", flush=True)
         print(json.dumps({name: embedder.describe() for name, embedder in ways.items()}, default=str))
-
-
-def read_texts(corpus: Path, pages: int) -> list[str]:
-    """Pieces of 20 to 250 words of the pages, the same for the same folder."""
-    generator = random.Random(1)
-    texts = []
-    for page in sorted(corpus.rglob("*.html"))[:pages]:
-        words = re.sub("<[^>]*>", " ", page.read_text(encoding="utf-8", errors="replace")).split()
-        while words:
-            size = generator.randint(20, WORDS_MAX)
-            texts.append(" ".join(words[:size])[:900])
-            words = words[size:]
-    return texts[:1200]
-
-
-def fitting(texts: list[str]) -> tuple[list[str], list[int]]:
-    """Those that fit the window, and their tokens."""
-    counter = TokenCounter(tokenizer_file(Path(packaged_facts().path)), max_tokens=WINDOW)
-    counts = [len(row) for row in counter.uncounted_ids(texts)]
-    kept = [position for position, count in enumerate(counts) if count <= WINDOW]
-    return [texts[position] for position in kept], [counts[position] for position in kept]
 
 
 def _embedder(streams: int, cache: Path) -> SentenceTransformerEmbedder:
@@ -97,15 +77,10 @@ def _one_core_taken() -> Iterator[None]:
         process.wait()
 
 
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
-
-
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, default=Path("/usr/share/doc/python3.11/html"))
-    parser.add_argument("--pages", type=int, default=60)
+    parser.add_argument("--texts", type=int, default=1200)
     parser.add_argument("--rounds", type=int, default=5)
     return parser.parse_args()
 

@@ -2,6 +2,7 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from rag_pipeline.adapters.model_files import inspect_model
 from rag_pipeline.adapters.sentence_transformer_embedder import SentenceTransformerEmbedder
@@ -17,11 +18,16 @@ def packaged_facts() -> ModelFacts:
     return inspect_model(REFERENCE, base=Path())
 
 
+def open_embedder(cache_dir: Path | None, **settings: Any) -> SentenceTransformerEmbedder:
+    """It, on the CPU, new, with what it keeps between processes in the folder."""
+    chosen = EmbeddingSettings.model_validate({"device": "cpu", **settings})
+    return SentenceTransformerEmbedder(packaged_facts(), chosen, cache_dir)
+
+
 @cache
 def packaged_embedder(dtype: str = "float32", engine: str = "torch") -> SentenceTransformerEmbedder:
     """It, on the CPU, in the given arithmetic."""
     import torch
 
     torch.set_num_threads(2)  # tests run side by side
-    settings = EmbeddingSettings.model_validate({"device": "cpu", "engine": engine, "dtype": dtype})
-    return SentenceTransformerEmbedder(packaged_facts(), settings)
+    return open_embedder(None, engine=engine, dtype=dtype)

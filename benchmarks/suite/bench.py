@@ -13,7 +13,7 @@ from benchmarks.suite.peers import Peers, PeerWork
 from benchmarks.suite.processes import run
 from benchmarks.suite.product import ROOT, Piece, environment, model_path
 from benchmarks.suite.results import OURS
-from benchmarks.suite.rounds import Budget, Contestant, Measured
+from benchmarks.suite.rounds import Budget, Contestant, ContestantFailedError, Measured
 
 WINDOW = 512
 BATCH = 32
@@ -68,7 +68,10 @@ class Bench:
         return folder
 
     def chosen(self, contestants: list[Contestant]) -> list[Contestant]:
-        """Ours and those that are asked for."""
+        """Ours and those that are asked for. Raises ContestantFailedError for a row that is not there."""
+        names = [one.name for one in contestants]
+        if unknown := sorted(set(self.only) - set(names)):
+            raise ContestantFailedError(f"no row {'; '.join(unknown)}; there are {'; '.join(names)}")
         return [one for one in contestants if not self.only or one.system == OURS or one.name in self.only]
 
     def describe(self, **more: Any) -> dict[str, Any]:

@@ -1,15 +1,13 @@
 """What is asked of CUDA itself: which GPUs there are, and copies that run beside the computation."""
 
 import functools
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from rag_pipeline.ports import Wait
 from rag_pipeline.schema import Matrix
 
 if TYPE_CHECKING:
     import torch
-
-Wait = Callable[[], Matrix]
 
 
 class Memory(Protocol):

@@ -8,7 +8,7 @@ lock for the ordering alone, not for the computation.
 import os
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,10 +16,8 @@ from typing import Any
 
 from rag_pipeline.adapters.engines import LoadedModel, QueuedEngine
 from rag_pipeline.errors import BackendRejectedError, BatchTooLargeError
-from rag_pipeline.ports import Batching
+from rag_pipeline.ports import Batching, Wait
 from rag_pipeline.schema import Matrix
-
-Wait = Callable[[], Matrix]
 
 _READERS_MAX = 12
 """Threads that read texts. One reads about 0.7 million tokens a second, a small model on a large GPU takes ten times that."""

@@ -1,6 +1,6 @@
 """A loaded model: an engine that computes vectors from token ids, and what every engine needs around it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -10,6 +10,7 @@ from rag_pipeline.adapters.arithmetic import SAMPLE_TEXTS, Way, agreement
 from rag_pipeline.adapters.model_tokens import TokenCounter
 from rag_pipeline.adapters.process_memory import MemoryReturn
 from rag_pipeline.errors import BadVectorError
+from rag_pipeline.ports import Wait
 from rag_pipeline.schema import Matrix, ModelFacts
 
 SAMPLE_TOKENS = 64
@@ -42,7 +43,7 @@ class QueuedEngine(Engine, Protocol):
     def prepare(self, ids: list[list[int]], *, prompt_length: int) -> Any:
         """What ``start`` reads; made by any thread while the device computes."""
 
-    def start(self, prepared: Any) -> Callable[[], Matrix]:
+    def start(self, prepared: Any) -> Wait:
         """Orders the computation; the call waits for its vectors. Either raises what ``forward`` raises."""
 
 

@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -22,6 +22,7 @@ from rag_pipeline.adapters.model_tokens import TokenCounter
 from rag_pipeline.adapters.token_head import TokenHead, normalize
 from rag_pipeline.adapters.torch_engine import TorchEngine, is_out_of_memory
 from rag_pipeline.errors import BackendRejectedError, BatchTooLargeError, SettingsError
+from rag_pipeline.ports import Wait
 from rag_pipeline.schema import Matrix, ModelFacts
 
 _SYSTEM = "embedding model (OpenVINO)"
@@ -167,7 +168,7 @@ class OpenvinoEngine:
     def prepare(self, ids: list[list[int]], *, prompt_length: int) -> Prepared:
         return (*self._counter.pad(ids), prompt_length)
 
-    def start(self, prepared: Prepared) -> Callable[[], Matrix]:
+    def start(self, prepared: Prepared) -> Wait:
         """Computes in the calling thread, so nothing is left to wait for."""
         tokens, mask, prompt_length = prepared
         here = self._here

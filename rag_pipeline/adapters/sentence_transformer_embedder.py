@@ -1,14 +1,14 @@
 """Embeds with a sentence-transformers model on this machine's CPU or GPU."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rag_pipeline.adapters.device_queue import QueuedModel
 from rag_pipeline.adapters.engine_choice import EngineChoice
 from rag_pipeline.adapters.engines import Engine, LoadedModel
-from rag_pipeline.ports import Batching
+from rag_pipeline.ports import Batching, Wait
 from rag_pipeline.schema import Matrix, ModelFacts, Vector
 from rag_pipeline.settings import EmbeddingSettings
 
@@ -43,7 +43,7 @@ class SentenceTransformerEmbedder:
             self._for_documents()
             return self._queued.batching(tokens) if self._queued else Batching(tokens)
 
-    def begin_documents(self, texts: Sequence[str]) -> Callable[[], Matrix]:
+    def begin_documents(self, texts: Sequence[str]) -> Wait:
         with self._lock:
             self._for_documents()
             if self._queued is None:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from rag_pipeline.adapters.batch_layout import flat, padded, stepped
-from rag_pipeline.adapters.cuda_devices import Wait, memory_of, place_of
+from rag_pipeline.adapters.cuda_devices import memory_of, place_of
 from rag_pipeline.adapters.model_tokens import TokenCounter
 from rag_pipeline.errors import BackendRejectedError, BatchTooLargeError, SettingsError
+from rag_pipeline.ports import Wait
 from rag_pipeline.schema import Matrix, ModelFacts
 
 if TYPE_CHECKING:

@@ -1,11 +1,11 @@
 """The first numbers of another embedder's vectors, for models that are made to be cut short."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from rag_pipeline.ports import Batching, Embedder, QueuedEmbedder
+from rag_pipeline.ports import Batching, Embedder, QueuedEmbedder, Wait
 from rag_pipeline.schema import Matrix, Vector
 
 
@@ -26,7 +26,7 @@ class TruncatedEmbedder:
     def batching(self, tokens: int) -> Batching:
         return self._inner.batching(tokens) if isinstance(self._inner, QueuedEmbedder) else Batching(tokens)
 
-    def begin_documents(self, texts: Sequence[str]) -> Callable[[], Matrix]:
+    def begin_documents(self, texts: Sequence[str]) -> Wait:
         if not isinstance(self._inner, QueuedEmbedder):
             return lambda: self.embed_documents(texts)
         wait = self._inner.begin_documents(texts)

@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from rag_pipeline.errors import BadVectorError, BatchTooLargeError
-from rag_pipeline.ports import Batching, Embedder, QueuedEmbedder
+from rag_pipeline.ports import Batching, Embedder, QueuedEmbedder, Wait
 from rag_pipeline.schema import Matrix, Vector
 
 NORM_TOLERANCE = 1e-2
 """How far the length of a normalised vector may lie from 1."""
-Wait = Callable[[], Matrix]
 OnBatch = Callable[[list[int], Matrix], None]
 ALONE_AGREEMENT = 0.97
 """Smallest cosine of a text's vector alone and in a batch. Half precision and padding move it by less than 0.01."""

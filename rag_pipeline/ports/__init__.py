@@ -12,7 +12,7 @@ from rag_pipeline.ports.documents import (
     Progress,
 )
 from rag_pipeline.ports.ledger import Ledger
-from rag_pipeline.ports.models import Batching, Embedder, QueuedEmbedder, SparseEncoder, Tokenizer
+from rag_pipeline.ports.models import Batching, Embedder, QueuedEmbedder, SparseEncoder, Tokenizer, Wait
 from rag_pipeline.ports.vector_store import VectorStore
 
 __all__ = [
@@ -37,4 +37,5 @@ __all__ = [
     "Tokenizer",
     "VectorArtifact",
     "VectorStore",
+    "Wait",
 ]

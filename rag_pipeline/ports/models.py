@@ -64,6 +64,10 @@ class Batching:
         return len(counts) * self.padded(max(counts))
 
 
+Wait = Callable[[], Matrix]
+"""Waits for the vectors of what was begun, and raises what went wrong with it."""
+
+
 @runtime_checkable
 class QueuedEmbedder(Embedder, Protocol):
     """An embedder that may have several batches under way: one is computed, the next made ready, the last read back."""
@@ -71,7 +75,7 @@ class QueuedEmbedder(Embedder, Protocol):
     def batching(self, tokens: int) -> Batching:
         """The batches that it wants where the settings ask for so many tokens. Loads the model."""
 
-    def begin_documents(self, texts: Sequence[str]) -> Callable[[], Matrix]:
+    def begin_documents(self, texts: Sequence[str]) -> Wait:
         """Begins what ``embed_documents`` does and returns at once; the call waits for the vectors, or raises as that does."""
 
 

@@ -15,8 +15,7 @@ from rag_pipeline.adapters.openvino_engine import OpenvinoEngine
 from rag_pipeline.adapters.sentence_transformer_embedder import SentenceTransformerEmbedder
 from rag_pipeline.errors import BatchTooLargeError
 from rag_pipeline.schema import Matrix
-from rag_pipeline.settings import EmbeddingSettings
-from rag_pipeline_tests.packaged_model import packaged_embedder, packaged_facts
+from rag_pipeline_tests.packaged_model import open_embedder, packaged_embedder
 
 BATCHES = [[f"batch {batch}", f"text {batch} " * (batch % 9 + 1)] for batch in range(16)]
 
@@ -35,8 +34,7 @@ def three_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _embedder(cache: Path, **settings: Any) -> SentenceTransformerEmbedder:
-    chosen = EmbeddingSettings.model_validate({"device": "cpu", "engine": "openvino", "dtype": "float32", **settings})
-    return SentenceTransformerEmbedder(packaged_facts(), chosen, cache)
+    return open_embedder(cache, engine="openvino", dtype="float32", **settings)
 
 
 def _engine(embedder: SentenceTransformerEmbedder) -> OpenvinoEngine:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,21 +18,16 @@ from rag_pipeline.adapters.model_opener import ModelOpener
 from rag_pipeline.adapters.sentence_transformer_embedder import SentenceTransformerEmbedder
 from rag_pipeline.errors import BackendRejectedError, BatchTooLargeError, MissingExtraError, SettingsError
 from rag_pipeline.settings import EmbeddingSettings
-from rag_pipeline_tests.packaged_model import packaged_embedder, packaged_facts
+from rag_pipeline_tests.packaged_model import open_embedder, packaged_embedder, packaged_facts
 
 TEXTS = ["a", "What a document says. " * 20, "색인은 멈추지 않는다", "def add(a, b): return a + b", "word " * 500]
-
-
-def _embedder(cache: Path | None, **settings: Any) -> SentenceTransformerEmbedder:
-    chosen = EmbeddingSettings.model_validate({"device": "cpu", **settings})
-    return SentenceTransformerEmbedder(packaged_facts(), chosen, cache)
 
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache folder in which the model was tried and converted."""
     folder = tmp_path_factory.mktemp("cache")
-    _embedder(folder).embed_documents(["hello"])
+    open_embedder(folder).embed_documents(["hello"])
     return folder
 
 
@@ -55,7 +49,7 @@ def test_every_way_that_settings_leave_open_is_tried_once_and_remembered(cache: 
     names = [f"{trial['engine']} {trial['dtype']}" for trial in record["evidence"]["trials"]]
     assert names[:2] == ["torch float32", "openvino float32"]
     assert all(trial["tokens_per_s"] > 0 and trial["agreement"] > 0.99 for trial in record["evidence"]["trials"])
-    again = _embedder(cache)
+    again = open_embedder(cache)
     again.embed_documents(["hello"])
     assert again.describe()["is_remembered"] is True
     assert (again.describe()["engine"], again.describe()["dtype"]) == (record["engine"], record["dtype"])
@@ -91,7 +85,7 @@ import socket, sys
 def refuse(*_):
     raise SystemExit("a connection was tried")
 socket.socket.connect = socket.socket.connect_ex = socket.socket.sendto = socket.getaddrinfo = socket.create_connection = refuse
-from rag_pipeline_tests.packaged_model import packaged_embedder
+from rag_pipeline_tests.packaged_model import open_embedder, packaged_embedder, packaged_facts
 packaged_embedder(engine="openvino").embed_documents(["hello world"])
 assert not [name for name in sys.modules if name.startswith("openvino_telemetry.")]
 """
@@ -137,32 +131,32 @@ def test_a_new_conversion_replaces_the_older_ones_of_these_weights(own_cache: Pa
 
 def test_a_folder_that_cannot_be_written_costs_time_only(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file, not a folder")
-    embedder = _embedder(tmp_path / "cache", engine="openvino", dtype="float32")
+    embedder = open_embedder(tmp_path / "cache", engine="openvino", dtype="float32")
     assert embedder.embed_documents(["hello"]).shape == (1, 384)
 
 
 def test_a_conversion_that_goes_wrong_leaves_torch_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_opener, "EXACT_MIN", 1.1)
-    embedder = _embedder(None)
+    embedder = open_embedder(None)
     embedder.embed_documents(["hello"])
     assert embedder.describe()["engine"] == "torch"
     assert "makes other vectors" in embedder.describe()["left_out"]
     with pytest.raises(SettingsError, match="makes other vectors"):
-        _embedder(None, engine="openvino").embed_documents(["hello"])
+        open_embedder(None, engine="openvino").embed_documents(["hello"])
 
 
 def test_without_the_package_torch_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openvino_engine, "is_installed", lambda: False)
-    embedder = _embedder(None, dtype="float32")
+    embedder = open_embedder(None, dtype="float32")
     embedder.embed_documents(["hello"])
     assert embedder.describe()["engine"] == "torch"
     with pytest.raises(MissingExtraError, match=r"pip install 'rag-pipeline\[openvino\]'"):
-        _embedder(None, engine="openvino").embed_query("hello")
+        open_embedder(None, engine="openvino").embed_query("hello")
 
 
 def test_arithmetic_that_the_engine_has_not_is_refused() -> None:
     with pytest.raises(SettingsError, match="not float16"):
-        _embedder(None, engine="openvino", dtype="float16").embed_query("hello")
+        open_embedder(None, engine="openvino", dtype="float16").embed_query("hello")
 
 
 @pytest.mark.deep
@@ -177,7 +171,7 @@ import random, sys
 from pathlib import Path
 from rag_pipeline.adapters.model_opener import ModelOpener
 from rag_pipeline.settings import EmbeddingSettings
-from rag_pipeline_tests.packaged_model import packaged_facts
+from rag_pipeline_tests.packaged_model import open_embedder, packaged_embedder, packaged_facts
 
 def resident_mib():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
@@ -193,7 +187,7 @@ for number, (count, length) in enumerate(shapes, 1):
 
 
 def _failing(error: Exception) -> SentenceTransformerEmbedder:
-    embedder = _embedder(None, engine="openvino", dtype="float32")
+    embedder = open_embedder(None, engine="openvino", dtype="float32")
     embedder.embed_documents(["loaded"])
 
     def fail(*_: object, **__: object) -> None:

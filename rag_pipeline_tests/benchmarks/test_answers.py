@@ -1,5 +1,6 @@
 """Which rows are asked for, and whether two systems hold the same."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from benchmarks.suite.answers import agreement, reference_vectors
 from benchmarks.suite.bench import SIZES, Bench
 from benchmarks.suite.peers import Peers
 from benchmarks.suite.results import OURS
-from benchmarks.suite.rounds import Contestant, Measured
+from benchmarks.suite.rounds import Contestant, ContestantFailedError, Measured
 
 VECTORS = {"a": np.array([1.0, 0.0]), "b": None, "c": np.array([0.0, 1.0])}
 
@@ -25,6 +26,8 @@ def test_ours_stays_whatever_rows_are_asked_for(tmp_path: Path) -> None:
     assert bench.chosen(field) == field
     asked = Bench(SIZES["tiny"], 1, Peers(tmp_path, ()), tmp_path, only=("LangChain, tuned",))
     assert [one.name for one in asked.chosen(field)] == [OURS, "LangChain, tuned"]
+    with pytest.raises(ContestantFailedError, match="no row LangChain, tunde; there are"):
+        replace(asked, only=("LangChain, tunde",)).chosen(field)
 
 
 def test_texts_without_a_reference_vector_count_and_are_not_compared() -> None:

@@ -65,23 +65,30 @@ class HashEmbedder:
 
 
 class QueuedHashEmbedder(HashEmbedder):
-    """The same, with several batches ``under_way``; ``most`` is how many there were at most."""
+    """The same, with several batches ``under_way``; ``most`` is how many there were at most.
+
+    A probe, one text of the batch before again, is none.
+    """
 
     def __init__(self, dimension: int = 64, *, wants: Batching, max_batch_texts: int | None = None) -> None:
         super().__init__(dimension, max_batch_texts=max_batch_texts)
         self.most = 0
         self._wants = wants
         self.under_way = 0
+        self._last: Sequence[str] = ()
 
     def batching(self, tokens: int) -> Batching:
         return self._wants
 
     def begin_documents(self, texts: Sequence[str]) -> Callable[[], Matrix]:
-        self.under_way += 1
+        is_probe = len(texts) == 1 < len(self._last) and texts[0] in self._last
+        self._last = self._last if is_probe else texts
+        batches = int(not is_probe)
+        self.under_way += batches
         self.most = max(self.most, self.under_way)
 
         def wait() -> Matrix:
-            self.under_way -= 1
+            self.under_way -= batches
             return self.embed_documents(texts)
 
         return wait
