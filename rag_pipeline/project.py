@@ -20,7 +20,8 @@ from rag_pipeline.indexing.changes import DeleteBrake
 from rag_pipeline.indexing.chunking.document import CHUNKING_VERSION
 from rag_pipeline.indexing.collections import Collections, choose_collections
 from rag_pipeline.indexing.identity import bucket_names, spec_fingerprint, spec_from_values
-from rag_pipeline.indexing.manifest import has_changes, scan_sources
+from rag_pipeline.indexing.look import LookMemory, has_changes
+from rag_pipeline.indexing.manifest import scan_sources
 from rag_pipeline.indexing.points import PAYLOAD_VERSION
 from rag_pipeline.indexing.scan_report import ChangeSummary, ScanResult
 from rag_pipeline.indexing.specs import SpecPart
@@ -47,6 +48,7 @@ class Project:
         self._path: str | Path | None = None
         self._on_wait = on_wait or (lambda _: None)
         self.clock = SystemClock()
+        self._look_memory = LookMemory()
 
     @classmethod
     def load(cls, path: str | Path | None = None, *, on_wait: Callable[[str], None] | None = None) -> "Project":
@@ -225,7 +227,8 @@ class Project:
 
     def look_for_changes(self) -> ChangeSummary:
         """Whether a scan would find something; writes nothing."""
-        return has_changes(sources=list(self.sources.values()), ledger=self.ledger, clock=self.clock, brake=self.brake)
+        sources = list(self.sources.values())
+        return has_changes(sources=sources, ledger=self.ledger, clock=self.clock, brake=self.brake, memory=self._look_memory)
 
     def remember_rate(self, report: BuildReport, spec: IndexSpec) -> None:
         """Keeps the embedding rate of the model for ``rag plan``, and the longest chunk for its check."""

@@ -5,6 +5,7 @@ is said of it (stat, bytes, hash) comes from that one handle.
 """
 
 import errno
+import marshal
 import os
 import stat as modes
 import time
@@ -29,6 +30,8 @@ T = TypeVar("T")
 _ATTEMPTS = 4
 _PAUSE_S = 0.05
 _BLOCK_BYTES = 1024 * 1024
+_MARSHAL_VERSION = 2
+"""The last one whose bytes depend on the values alone; later ones mark what is referred to twice."""
 _GONE = {errno.ENOENT, errno.ENOTDIR}
 _OF_THE_FILE = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO, errno.EIO, errno.ENODEV, errno.EISDIR, errno.ENAMETOOLONG}
 """What one file alone can be to blame for. All else, such as a lost mount or no free handle, is the whole source's trouble."""
@@ -63,6 +66,14 @@ class LocalFolderSource:
 
     def digest(self, path: str) -> tuple[FileStat, str]:
         return self._read_stable(path, _hash_blocks)
+
+    def stat_digest(self) -> str | None:
+        if self._follows_links:
+            return None  # a link may lead anywhere, and the same folder may be met twice
+        try:
+            return _digest_stats(self._root, self._rules)
+        except OSError:  # the listing says what is wrong
+            return None
 
     def uri(self, path: str) -> str:
         return f"{self._url}/{path}" if self._url != "." else path
@@ -238,6 +249,32 @@ class _Walk:
 
     def _exclude(self, path: str, reason: str) -> None:
         self.excluded.append(Exclusion(readable_path(path), reason))
+
+
+def _digest_stats(root: str, rules: PathRules) -> str:
+    """What ``_Walk`` would look at without following links, folder by folder, in the order that the system tells."""
+    hasher = blake3()
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        seen: list[tuple[object, ...]] = [(folder,)]
+        with os.scandir(f"{root}/{folder}") as entries:
+            for entry in entries:
+                name = entry.name
+                path = folder + name
+                if entry.is_file(follow_symlinks=False):
+                    if rules.is_file_included(path, name):
+                        stat = entry.stat(follow_symlinks=False)
+                        seen.append((name, stat.st_mode, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino))
+                    else:
+                        seen.append((name,))
+                elif entry.is_dir(follow_symlinks=False):
+                    if not rules.is_folder_excluded(path, name):
+                        folders.append(path + "/")
+                else:
+                    seen.append((name, entry.is_symlink()))
+        hasher.update(marshal.dumps(seen, _MARSHAL_VERSION))
+    return hasher.hexdigest()
 
 
 def _read_whole(handle: int, size_bytes: int) -> tuple[int, bytes]:

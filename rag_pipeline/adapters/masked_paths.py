@@ -41,6 +41,9 @@ class MaskedPathsSource:
         with self._discreet(path):
             return self._inner.digest(self._resolve(path))
 
+    def stat_digest(self) -> str | None:
+        return self._inner.stat_digest()
+
     def uri(self, path: str) -> str:
         return self._inner.uri(path)
 

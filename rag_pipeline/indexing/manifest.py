@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
 
 from rag_pipeline.errors import DeleteBrakeError, SourceUnavailableError, UnstableDocumentError
 from rag_pipeline.indexing.blocking import Blocked, read_blocked, with_deleted
@@ -24,13 +23,11 @@ from rag_pipeline.indexing.changes import (
     unreadable_hash,
 )
 from rag_pipeline.indexing.identity import document_id
-from rag_pipeline.indexing.scan_report import SHOWN_CHANGES, ChangeSummary, ScanCounts, ScanResult, SourceScan, UnreadableFile
+from rag_pipeline.indexing.scan_report import SHOWN_CHANGES, ScanCounts, ScanResult, SourceScan, UnreadableFile
 from rag_pipeline.ports import Clock, DocumentSource, Ledger, Progress
 from rag_pipeline.schema import DocumentRecord, FileContent, FileStat, Listing, SourceFile
 
 HASHING_THREADS = 4
-HASHED_BY_A_LOOK = 500
-"""Files that ``has_changes`` reads at most; with more in doubt a scan has to look, which then remembers the new stats."""
 _HASHED_AT_ONCE = 256
 _KEPT_KINDS = (ChangeKind.MODIFIED, ChangeKind.RENAMED)
 
@@ -62,6 +59,9 @@ class _RemovedSource:
     def digest(self, path: str) -> tuple[FileStat, str]:
         raise FileNotFoundError(path)
 
+    def stat_digest(self) -> str:
+        return ""
+
     def uri(self, path: str) -> str:
         return path
 
@@ -83,7 +83,7 @@ def scan_sources(
     """
     started = time.perf_counter()
     last = ledger.generation()
-    records = _records_by_source(ledger)
+    records = records_by_source(ledger)
     look = _Scanner(
         blocked=read_blocked(ledger),
         buckets=buckets,
@@ -91,38 +91,12 @@ def scan_sources(
         brake=replace(brake, is_approved=brake.is_approved or approve_deletes),
         progress=progress,
     )
-    findings = [look.scan(source, records.get(source.name, ())) for source in _with_removed(sources, records, clock=clock)]
+    findings = [look.scan(source, records.get(source.name, ())) for source in with_removed(sources, records, clock=clock)]
     result = _result(findings, last=last, seconds=time.perf_counter() - started)
     _commit(result, findings, ledger=ledger, clock=clock)
     if approve_deletes and result.counts.deleted:
         ledger.add_decision("approve_deletes", {"generation": result.generation, "deleted": result.counts.deleted})
     return result
-
-
-def has_changes(*, sources: Sequence[DocumentSource], ledger: Ledger, clock: Clock, brake: DeleteBrake) -> ChangeSummary:
-    """Whether ``scan_sources`` would find something that nobody was told of yet. Cheap, and writes nothing.
-
-    Files are read only where stats leave a doubt, and few at that. A failure to list, or a pulled brake, is a reason
-    once: after the scan that reported it, it is not.
-    """
-    records = _records_by_source(ledger)
-    told: Mapping[str, Any] = (ledger.scan_summary() or {}).get("sources", {})
-    blocked = read_blocked(ledger)
-    reasons: list[str] = []
-    files = 0
-    for source in _with_removed(sources, records, clock=clock):
-        try:
-            listing = source.list_files()
-            files += len(listing.files)
-            erased, known = blocked.divide(records.get(source.name, ()))
-            here = _without_blocked(source, blocked.without_ids(listing), known, blocked)
-            reason = _first_change(source, here, known, brake=brake, told=told.get(source.name, {}))
-            reason = f"source '{source.name}': {len(erased)} documents wait for their erasure" if erased else reason
-        except SourceUnavailableError as error:
-            reason = None if told.get(source.name, {}).get("error") else str(error)
-        if reason:
-            reasons.append(reason)
-    return ChangeSummary(tuple(reasons), files)
 
 
 class _Scanner:
@@ -163,23 +137,25 @@ class _Scanner:
             self._progress.extend(PROGRESS_STAGE, len(files))
         with ThreadPoolExecutor(HASHING_THREADS, thread_name_prefix="hash") as threads:
             for batch in _batches(files):
-                results = threads.map(lambda file: _hash_file(source, file), batch)
+                results = threads.map(lambda file: hash_file(source, file), batch)
                 hashes.update(zip((file.path for file in batch), results, strict=True))
                 if self._progress:
                     self._progress.advance(PROGRESS_STAGE, len(batch))
         return hashes
 
 
-def _records_by_source(ledger: Ledger) -> dict[str, list[DocumentRecord]]:
+def records_by_source(ledger: Ledger) -> dict[str, list[DocumentRecord]]:
+    """The records of all documents, by the name of their source."""
     records: dict[str, list[DocumentRecord]] = defaultdict(list)
     for record in ledger.documents().values():
         records[record.source].append(record)
     return dict(records)
 
 
-def _with_removed(
+def with_removed(
     sources: Sequence[DocumentSource], records: Mapping[str, Sequence[DocumentRecord]], *, clock: Clock
 ) -> list[DocumentSource]:
+    """The sources of the settings, and an empty one for each that they no longer name."""
     removed = sorted(records.keys() - {source.name for source in sources})
     return [*sources, *(_RemovedSource(name, clock=clock) for name in removed)]
 
@@ -190,7 +166,8 @@ def _batches(files: Sequence[SourceFile]) -> Iterator[list[SourceFile]]:
         yield batch
 
 
-def _hash_file(source: DocumentSource, file: SourceFile) -> HashedFile | None:
+def hash_file(source: DocumentSource, file: SourceFile) -> HashedFile | None:
+    """What one read of the file told; None where it is gone meanwhile."""
     try:
         stat, content_hash = source.digest(file.path)
     except FileNotFoundError:
@@ -240,49 +217,3 @@ def _commit(result: ScanResult, findings: Iterable[_Findings], *, ledger: Ledger
         deletes=[document for plan in plans for document in plan.deletes],
         summary={**result.summary(), "finished_ns": clock.now_ns()},
     )
-
-
-def _without_blocked(source: DocumentSource, listing: Listing, records: Iterable[DocumentRecord], blocked: Blocked) -> Listing:
-    """The listing without copies of what was erased; a few new files are read to know, many are left for the scan."""
-    if not blocked.contents:
-        return listing
-    known = {record.path for record in records}
-    arrived = [file for file in listing.files if file.path not in known]
-    if len(arrived) > HASHED_BY_A_LOOK:
-        return listing
-    return blocked.without_contents(listing, {file.path: _hash_file(source, file) for file in arrived}, ())
-
-
-def _first_change(
-    source: DocumentSource,
-    listing: Listing,
-    records: Sequence[DocumentRecord],
-    *,
-    brake: DeleteBrake,
-    told: Mapping[str, Any],
-) -> str | None:
-    """Why a scan of the source is due, or None."""
-    if told.get("error"):
-        return f"source '{source.name}' answers again"
-    known = {record.path: record for record in records}
-    gone = known.keys() - {file.path for file in listing.files}
-    if gone and not brake.stops(len(gone), known=len(known)):
-        return f"source '{source.name}': {len(gone)} documents are gone"
-    if len(gone) != told.get("blocked", 0):
-        return f"source '{source.name}': {len(gone)} documents are gone, too many to delete unasked"
-    return _first_content_change(source, listing, known)
-
-
-def _first_content_change(source: DocumentSource, listing: Listing, known: Mapping[str, DocumentRecord]) -> str | None:
-    doubtful = compare_stats(known.values(), listing).to_hash
-    arrived = sum(file.path not in known for file in doubtful)
-    if arrived:
-        return f"source '{source.name}': {arrived} files are new"
-    if len(doubtful) > HASHED_BY_A_LOOK:
-        return f"source '{source.name}': {len(doubtful)} files were touched"
-    for file in doubtful:
-        hashed = _hash_file(source, file)
-        if hashed is None or hashed.content_hash != known[file.path].content_hash:
-            return f"source '{source.name}': '{file.path}' was changed"
-    has_moved = any(file.path in known and known[file.path].uri != source.uri(file.path) for file in listing.files)
-    return f"source '{source.name}' has another URL" if has_moved else None

@@ -43,6 +43,7 @@ class MemorySource:
     vanishing: set[str] = field(default_factory=set)
     """Listed, but gone when they are to be read."""
     reads: list[str] = field(default_factory=list)
+    listings: int = 0
     url: str = "memory"
     files: dict[str, _File] = field(default_factory=dict)
     _writes: int = 0
@@ -66,6 +67,7 @@ class MemorySource:
         del self.files[path]
 
     def list_files(self) -> Listing:
+        self.listings += 1
         if self.is_missing:
             raise SourceUnavailableError(f"source '{self.name}': cannot list '{self.url}'")
         files, excluded = [], []
@@ -90,6 +92,9 @@ class MemorySource:
     def digest(self, path: str) -> tuple[FileStat, str]:
         content = self.read(path)
         return content.stat, content.content_hash
+
+    def stat_digest(self) -> str | None:
+        return None if self.is_missing else repr([(path, _stat(file)) for path, file in sorted(self.files.items())])
 
     def uri(self, path: str) -> str:
         return f"{self.url}/{path}"

@@ -14,7 +14,8 @@ from rag_pipeline.adapters.sql_ledger import SqlLedger
 from rag_pipeline.errors import DeleteBrakeError, SourceUnavailableError
 from rag_pipeline.indexing.changes import ChangeKind, DeleteBrake, is_unreadable
 from rag_pipeline.indexing.identity import content_digest, document_id
-from rag_pipeline.indexing.manifest import HASHED_BY_A_LOOK, has_changes, scan_sources
+from rag_pipeline.indexing.look import HASHED_BY_A_LOOK, LookMemory, has_changes
+from rag_pipeline.indexing.manifest import scan_sources
 from rag_pipeline.indexing.scan_report import SHOWN_CHANGES, ChangeSummary, ScanResult
 from rag_pipeline.ports import DocumentSource
 from rag_pipeline.schema import Block
@@ -43,8 +44,10 @@ def scan(ledger: SqlLedger, *sources: DocumentSource, brake: DeleteBrake = BRAKE
     )
 
 
-def look(ledger: SqlLedger, *sources: DocumentSource, brake: DeleteBrake = BRAKE) -> ChangeSummary:
-    return has_changes(sources=sources, ledger=ledger, clock=SteppedClock(), brake=brake)
+def look(
+    ledger: SqlLedger, *sources: DocumentSource, brake: DeleteBrake = BRAKE, memory: LookMemory | None = None
+) -> ChangeSummary:
+    return has_changes(sources=sources, ledger=ledger, clock=SteppedClock(), brake=brake, memory=memory)
 
 
 def fill(source: MemorySource, number: int) -> None:
@@ -111,11 +114,14 @@ def play(source: MemorySource, history: History, jumps: Iterator[int]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         ledger = SqlLedger(f"sqlite:///{folder}/ledger.sqlite")
         before: dict[str, str] = {}
+        memory = LookMemory()
         for steps, wait_ns, rest_ns in history:
             for step in steps:
                 perform(source, step)
+                assert look(ledger, source, memory=memory) == look(ledger, source)
             source.clock.time_ns += wait_ns + next(jumps, 0)
             check_scan(ledger, source, before)
+            assert not look(ledger, source, memory=memory)
             before = truth(source)
             source.clock.time_ns += rest_ns
         assert not look(ledger, source)

@@ -1,0 +1,143 @@
+"""The look: whether a scan would find something. Writes nothing, and costs a stat for each file where nothing changed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rag_pipeline.errors import SourceUnavailableError
+from rag_pipeline.indexing.blocking import Blocked, read_blocked
+from rag_pipeline.indexing.changes import DeleteBrake, HashedFile, compare_stats
+from rag_pipeline.indexing.manifest import hash_file, records_by_source, with_removed
+from rag_pipeline.indexing.scan_report import ChangeSummary
+from rag_pipeline.ports import Clock, DocumentSource, Ledger
+from rag_pipeline.schema import DocumentRecord, Listing, SourceFile
+
+HASHED_BY_A_LOOK = 500
+"""Files that a look reads at most; with more in doubt a scan has to look, which then remembers the new stats."""
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """All that an answer rests on: what a scan told, what is blocked, and the stats of every source."""
+
+    generation: int
+    told: Mapping[str, Any]
+    blocked: Blocked
+    stats: tuple[tuple[str, str], ...]
+
+
+@dataclass(slots=True)
+class LookMemory:
+    """The last look that found nothing and had to read no file: while all is as it was then, so is the answer.
+
+    Lives as long as its process; without it a look compares every file with the ledger's record of it.
+    """
+
+    state: _State | None = None
+    files: int = 0
+
+
+def has_changes(
+    *, sources: Sequence[DocumentSource], ledger: Ledger, clock: Clock, brake: DeleteBrake, memory: LookMemory | None = None
+) -> ChangeSummary:
+    """Whether ``scan_sources`` would find something that nobody was told of yet. Cheap, and writes nothing.
+
+    Files are read only where stats leave a doubt, and few at that. A failure to list, or a pulled brake, is a reason
+    once: after the scan that reported it, it is not. ``memory`` belongs to these sources, this ledger and this brake.
+    """
+    memory = memory or LookMemory()
+    told: Mapping[str, Any] = ledger.scan_summary() or {}
+    blocked = read_blocked(ledger)
+    # Before anything is listed, so that what changes meanwhile differs at the next look.
+    state = _state(sources, ledger, told, blocked)
+    if state is not None and state == memory.state:
+        return ChangeSummary((), memory.files)
+    look = _Look(ledger, clock=clock, brake=brake, blocked=blocked, told=told.get("sources", {}))
+    reasons = tuple(filter(None, map(look.reason, look.with_removed(sources))))
+    if state is not None and not reasons and not look.read:
+        memory.state, memory.files = state, look.files
+    return ChangeSummary(reasons, look.files)
+
+
+def _state(sources: Sequence[DocumentSource], ledger: Ledger, told: Mapping[str, Any], blocked: Blocked) -> _State | None:
+    """None where a source cannot tell its stats without a listing."""
+    stats: list[tuple[str, str]] = []
+    for source in sources:
+        digest = source.stat_digest()
+        if digest is None:
+            return None
+        stats.append((source.name, digest))
+    return _State(ledger.generation(), told, blocked, tuple(stats))
+
+
+class _Look:
+    """Looks at one source after another."""
+
+    def __init__(
+        self, ledger: Ledger, *, clock: Clock, brake: DeleteBrake, blocked: Blocked, told: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        self.files = 0
+        self.read = 0
+        """Files whose stats left a doubt."""
+        self._records = records_by_source(ledger)
+        self._clock = clock
+        self._brake = brake
+        self._blocked = blocked
+        self._told = told
+
+    def with_removed(self, sources: Sequence[DocumentSource]) -> list[DocumentSource]:
+        return with_removed(sources, self._records, clock=self._clock)
+
+    def reason(self, source: DocumentSource) -> str | None:
+        """Why a scan of the source is due, or None."""
+        told = self._told.get(source.name, {})
+        try:
+            listing = source.list_files()
+            self.files += len(listing.files)
+            erased, known = self._blocked.divide(self._records.get(source.name, ()))
+            here = self._without_blocked(source, self._blocked.without_ids(listing), known)
+            reason = self._first_change(source, here, known, told)
+        except SourceUnavailableError as error:
+            return None if told.get("error") else str(error)
+        return f"source '{source.name}': {len(erased)} documents wait for their erasure" if erased else reason
+
+    def _without_blocked(self, source: DocumentSource, listing: Listing, records: Sequence[DocumentRecord]) -> Listing:
+        """The listing without copies of what was erased; a few new files are read to know, many are left for the scan."""
+        if not self._blocked.contents:
+            return listing
+        known = {record.path for record in records}
+        arrived = [file for file in listing.files if file.path not in known]
+        if len(arrived) > HASHED_BY_A_LOOK:
+            return listing
+        return self._blocked.without_contents(listing, {file.path: self._hash(source, file) for file in arrived}, ())
+
+    def _first_change(
+        self, source: DocumentSource, listing: Listing, records: Sequence[DocumentRecord], told: Mapping[str, Any]
+    ) -> str | None:
+        if told.get("error"):
+            return f"source '{source.name}' answers again"
+        known = {record.path: record for record in records}
+        gone = known.keys() - {file.path for file in listing.files}
+        if gone and not self._brake.stops(len(gone), known=len(known)):
+            return f"source '{source.name}': {len(gone)} documents are gone"
+        if len(gone) != told.get("blocked", 0):
+            return f"source '{source.name}': {len(gone)} documents are gone, too many to delete unasked"
+        return self._first_content_change(source, listing, known)
+
+    def _first_content_change(self, source: DocumentSource, listing: Listing, known: Mapping[str, DocumentRecord]) -> str | None:
+        doubtful = compare_stats(known.values(), listing).to_hash
+        arrived = sum(file.path not in known for file in doubtful)
+        if arrived:
+            return f"source '{source.name}': {arrived} files are new"
+        if len(doubtful) > HASHED_BY_A_LOOK:
+            return f"source '{source.name}': {len(doubtful)} files were touched"
+        for file in doubtful:
+            hashed = self._hash(source, file)
+            if hashed is None or hashed.content_hash != known[file.path].content_hash:
+                return f"source '{source.name}': '{file.path}' was changed"
+        has_moved = any(file.path in known and known[file.path].uri != source.uri(file.path) for file in listing.files)
+        return f"source '{source.name}' has another URL" if has_moved else None
+
+    def _hash(self, source: DocumentSource, file: SourceFile) -> HashedFile | None:
+        self.read += 1
+        return hash_file(source, file)
