@@ -10,20 +10,21 @@ from typing import Any
 
 import qdrant_edge
 
+from rag_pipeline.adapters import edge_segments, edge_shards
 from rag_pipeline.adapters import qdrant_layout as layouts
 from rag_pipeline.adapters.edge_folder import EdgeFolder
 from rag_pipeline.adapters.edge_lock import EdgeLock
 from rag_pipeline.adapters.qdrant_layout import DENSE, SPARSE, SYSTEM, rejected
 from rag_pipeline.errors import BackendUnavailableError
 from rag_pipeline.schema import CollectionInfo, CollectionLayout, Hit, Point, SparseVector, StoredPoint, Vector
-from rag_pipeline.settings.store import EdgeStoreSettings, QuantizationSettings
+from rag_pipeline.settings.store import EdgeStoreSettings
 
 BATCH_POINTS = 1000
 BATCH_BYTES = 16 * 2**20
-FULL_SCAN_KB = 10_000
-"""Below it a segment, or what a filter leaves of it, is compared whole; the engine's own default."""
 PAGE_IDS = 10_000
 PAGE_POINTS = 256
+NUMBER_BYTES = 4
+"""Of a number of a dense vector."""
 
 DEFAULTS = EdgeStoreSettings()
 """Of these ``segment_mb`` is the one that was measured most: the engine maps its files, and indexing reads the old ones while it
@@ -34,12 +35,6 @@ instead of 0.99, 50 hits in 5.5 instead of 5 ms.
 
 FLUSH_INTERVAL_S = 5.0
 """Seconds of writing between two flushes, as on a server. The write-ahead log covers a killed process in between."""
-
-_DISTANCES = {
-    "cosine": qdrant_edge.Distance.Cosine,
-    "dot": qdrant_edge.Distance.Dot,
-    "euclid": qdrant_edge.Distance.Euclid,
-}
 
 
 class QdrantEdgeStore:
@@ -67,6 +62,8 @@ class QdrantEdgeStore:
         self._shards: dict[str, qdrant_edge.EdgeShard] = {}
         self._flushed_s: dict[str, float] = {}
         self._unindexed_bytes: dict[str, int] = {}
+        self._specs: dict[str, dict[str, Any]] = {}
+        self._segments: dict[str, int] = {}
         self._mutex = threading.RLock()
 
     # --- collections ------------------------------------------------------------------------------------------------
@@ -84,11 +81,10 @@ class QdrantEdgeStore:
     def _make(self, name: str, spec: Mapping[str, Any]) -> None:
         if name in self._folder.aliases():
             raise rejected(f"'{name}' is an alias already; give the collection another name")
-        config = _config(spec, self._tuning)
+        config = edge_shards.config(spec, self._tuning)
         draft = self._folder.start(name, spec)
         with _translated(f"making '{name}'"):
-            shard = qdrant_edge.EdgeShard.create(str(draft), config)
-            _create_indexes(shard)
+            shard = edge_shards.create(draft, config)
             shard.flush()
             shard.close()
         self._folder.finish(name)
@@ -111,6 +107,7 @@ class QdrantEdgeStore:
         layouts.check_metadata(metadata)
         with self._opened():
             self._folder.write_spec(name, {**self._spec(name), "metadata": dict(metadata)})
+            self._specs.pop(name, None)
 
     def drop_collection(self, name: str) -> None:
         with self._opened():
@@ -181,6 +178,7 @@ class QdrantEdgeStore:
             shard.optimize()
             shard.flush()
             self._unindexed_bytes[name] = 0
+            self._segments[name] = shard.info().segments_count
 
     def purge(self, name: str) -> bool:
         """Writes the collection anew from what a reader sees of it: log, segments and pages of deleted points go whole."""
@@ -188,14 +186,14 @@ class QdrantEdgeStore:
             spec = self._spec(name)
             draft = self._folder.start_shard(name)
             with _translated(f"writing '{name}' anew"):
-                shard = qdrant_edge.EdgeShard.create(str(draft), _config(spec, self._tuning))
-                _create_indexes(shard)
-                unindexed_bytes = 0
+                shard = edge_shards.create(draft, edge_shards.config(spec, self._tuning))
+                unindexed_bytes = held_bytes = 0
                 for batch in _batches(self._points(name)):
                     self._check_free_space()
                     shard.update(qdrant_edge.UpdateOperation.upsert_points([_engine_point(point) for point in batch]))
                     unindexed_bytes += sum(point.vector.nbytes for point in batch)
-                    if unindexed_bytes >= self._segment_bytes:
+                    held_bytes += sum(point.vector.nbytes for point in batch)
+                    if unindexed_bytes >= edge_segments.segment_bytes(held_bytes, least_bytes=self._segment_bytes):
                         shard.optimize()
                         unindexed_bytes = 0
                 shard.optimize()
@@ -221,7 +219,9 @@ class QdrantEdgeStore:
     def search_dense(self, name: str, vector: Vector, *, limit: int, filters: Mapping[str, Any] | None = None) -> list[Hit]:
         with self._opened():
             layouts.check_vector(vector, self._spec(name)["dimension"], owner="question")
-            query = (vector.tolist(), DENSE, layouts.search_params(qdrant_edge, self._tuning))
+            self._shard(name)
+            width = edge_segments.candidates(self._segments[name], ef_construct=self._tuning.hnsw.ef_construct)
+            query = (vector.tolist(), DENSE, layouts.search_params(qdrant_edge, self._tuning, candidates=width))
             return self._search(name, query, limit=limit, filters=filters)
 
     def search_sparse(
@@ -269,9 +269,12 @@ class QdrantEdgeStore:
             yield
 
     def _spec(self, name: str) -> dict[str, Any]:
-        spec = self._folder.read_spec(name)
+        """Read once for as long as the shard is open: nobody else changes it without the lock."""
+        spec = self._specs.get(name) or self._folder.read_spec(name)
         if spec is None:
             raise layouts.missing_collection(name)
+        if name in self._shards:
+            self._specs[name] = spec
         return spec
 
     def _shard(self, name: str) -> qdrant_edge.EdgeShard:
@@ -289,9 +292,11 @@ class QdrantEdgeStore:
                     raise
                 return False
         self._flushed_s[name] = time.monotonic()
+        self._segments[name] = self._shards[name].info().segments_count
         return True
 
     def _close_shard(self, name: str) -> None:
+        self._specs.pop(name, None)
         shard = self._shards.pop(name, None)
         if shard is not None:
             with _translated(f"closing '{name}'"):
@@ -304,10 +309,17 @@ class QdrantEdgeStore:
 
     def _index_sometimes(self, name: str, batch: Sequence[Point]) -> None:
         self._unindexed_bytes[name] = self._unindexed_bytes.get(name, 0) + sum(point.vector.nbytes for point in batch)
-        if self._unindexed_bytes[name] >= self._segment_bytes:
+        if self._is_segment(name, self._unindexed_bytes[name]):
             self._close_shard(name)  # what was mapped for writing is let go before the same files are mapped for reading
             self.optimize(name)
             self._close_shard(name)
+
+    def _is_segment(self, name: str, unindexed_bytes: int) -> bool:
+        """Whether so much is worth an index of its own."""
+        if unindexed_bytes < self._segment_bytes:
+            return False
+        held_bytes = self.count(name) * self._spec(name)["dimension"] * NUMBER_BYTES
+        return unindexed_bytes >= edge_segments.segment_bytes(held_bytes, least_bytes=self._segment_bytes)
 
     def _check_free_space(self) -> None:
         # The engine maps files larger than what is written; on a full disk a write to them kills the process.
@@ -330,49 +342,6 @@ def _translated(doing: str) -> Iterator[None]:
         if "No space left" in str(error):
             raise BackendUnavailableError(f"{doing} failed: the disk is full; free some space", system=SYSTEM) from error
         raise rejected(f"{doing} failed: {str(error)[:200]}") from error
-
-
-def _config(spec: Mapping[str, Any], tuning: EdgeStoreSettings) -> qdrant_edge.EdgeConfig:
-    distance = spec["distance"]
-    if distance not in _DISTANCES:
-        raise rejected(f"unknown distance '{distance}'; use one of {', '.join(_DISTANCES)}")
-    dense = qdrant_edge.EdgeVectorParams(
-        size=spec["dimension"],
-        distance=_DISTANCES[distance],
-        # Cold: opening a collection maps its vectors and reads none; Cached reads all of them at every opening.
-        memory=qdrant_edge.Memory.Cold if tuning.vectors_on_disk else qdrant_edge.Memory.Cached,
-        hnsw_config=_graph(tuning),
-        quantization_config=_quantization(tuning.quantization),
-    )
-    return qdrant_edge.EdgeConfig(
-        vectors={DENSE: dense},
-        sparse_vectors={SPARSE: qdrant_edge.EdgeSparseVectorParams(modifier=qdrant_edge.Modifier.Idf)},
-        # Without it every new segment would be merged with all before it, and their index built again.
-        optimizers=qdrant_edge.EdgeOptimizersConfig(max_segment_size=int(tuning.segment_mb * 2**10)),
-    )
-
-
-def _graph(tuning: EdgeStoreSettings) -> qdrant_edge.HnswIndexConfig:
-    return qdrant_edge.HnswIndexConfig(
-        m=tuning.hnsw.m,
-        ef_construct=tuning.hnsw.ef_construct,
-        full_scan_threshold=FULL_SCAN_KB,
-        memory=qdrant_edge.Memory.Cold if tuning.hnsw.on_disk else None,
-    )
-
-
-def _quantization(quantization: QuantizationSettings) -> Any:
-    memory = qdrant_edge.Memory.Pinned if quantization.in_memory else qdrant_edge.Memory.Cold
-    if quantization.kind == "scalar":
-        return qdrant_edge.ScalarQuantizationConfig(type=qdrant_edge.ScalarType.Int8, memory=memory)
-    return qdrant_edge.BinaryQuantizationConfig(memory=memory) if quantization.kind == "binary" else None
-
-
-def _create_indexes(shard: qdrant_edge.EdgeShard) -> None:
-    kinds = dict.fromkeys(layouts.KEYWORD_INDEXES, qdrant_edge.PayloadSchemaType.Keyword)
-    kinds |= dict.fromkeys(layouts.INTEGER_INDEXES, qdrant_edge.PayloadSchemaType.Integer)
-    for key, kind in kinds.items():
-        shard.update(qdrant_edge.UpdateOperation.create_field_index(key, kind))
 
 
 def _batches(points: Iterable[Point]) -> Iterator[list[Point]]:

@@ -109,7 +109,8 @@ def _check_sparse(point: Point) -> None:
     indices, values = point.sparse.indices, point.sparse.values
     if len(indices) != len(values) or len(set(indices)) != len(indices):
         raise BadVectorError(f"point {point.id}: sparse vector with unequal or repeated indices; check the sparse encoder")
-    if not all(map(math.isfinite, values)):
+    # A sum that is finite has only finite terms; one that is not may have overflown.
+    if not math.isfinite(sum(values)) and not all(map(math.isfinite, values)):
         raise BadVectorError(f"point {point.id}: sparse vector holds NaN or infinity; check the sparse encoder")
 
 
@@ -123,16 +124,20 @@ def build_filter(dialect: Any, filters: Mapping[str, Any] | None) -> Any:
     return dialect.Filter(must=[_condition(dialect, key, value) for key, value in filters.items()])
 
 
-def search_params(dialect: Any, tuning: VectorIndexSettings) -> Any:
-    """What a dense search asks of the engine beyond its defaults, in the classes of ``dialect``; None for nothing."""
+def search_params(dialect: Any, tuning: VectorIndexSettings, *, candidates: int | None = None) -> Any:
+    """What a dense search asks of the engine beyond its defaults, in the classes of ``dialect``; None for nothing.
+
+    ``candidates``: to follow in each graph where the settings do not say; None for the engine's own choice.
+    """
+    width = tuning.hnsw.ef_search or candidates
     quantization = None
     if tuning.quantization.kind != "none":
         quantization = dialect.QuantizationSearchParams(
             rescore=tuning.quantization.rescore, oversampling=tuning.quantization.oversampling
         )
-    if tuning.hnsw.ef_search is None and quantization is None:
+    if width is None and quantization is None:
         return None
-    return dialect.SearchParams(hnsw_ef=tuning.hnsw.ef_search, quantization=quantization)
+    return dialect.SearchParams(hnsw_ef=width, quantization=quantization)
 
 
 def matches_nothing(filters: Mapping[str, Any] | None) -> bool:

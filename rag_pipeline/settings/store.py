@@ -31,7 +31,8 @@ class HnswSettings(Section):
         default=None,
         ge=1,
         le=10_000,
-        description="Candidates followed for a question; default: as many as `ef_construct`. Takes effect at once.",
+        description="Candidates followed for a question in each segment; default: as many as `ef_construct`, and on the embedded "
+        "store four times as many in all segments together. Takes effect at once.",
     )
 
 
@@ -75,10 +76,10 @@ class EdgeStoreSettings(VectorIndexSettings):
         description="Maps dense vectors and reads them when wanted; `false` reads all of them at every opening.",
     )
     segment_mb: float = Field(
-        default=16,
+        default=32,
         ge=1,
-        description="MiB of vectors after which what was written is indexed as a segment of its own. Larger segments are "
-        "fewer to search and take as much more memory while they are indexed.",
+        description="MiB of vectors after which what was written is indexed as a segment of its own; an eighth of what is "
+        "there, where that is more. Larger segments are fewer to search and take more memory while they are indexed.",
     )
 
     @model_validator(mode="before")

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -487,6 +487,62 @@ def test_writing_indexes_segment_by_segment(store: QdrantEdgeStore, folder: Path
     shard.close()
 
 
+def test_a_large_collection_gets_larger_segments(store: QdrantEdgeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_segment_bytes", 20 * 8 * 4)
+    held = [0]
+    optimize = store.optimize
+    monkeypatch.setattr(store, "optimize", lambda name: (held.append(store.count(name)), optimize(name)))
+    store.create_collection("docs-1", LAYOUT)
+    for start in range(0, 600, 20):
+        store.upsert("docs-1", points(20, start=start))
+    sizes = np.diff(held).tolist()
+    assert sizes[:8] == [20] * 8
+    assert sizes == sorted(sizes)
+    assert sizes[-1] >= 60
+    assert store.count("docs-1") == 600
+
+
+def asked_widths(store: QdrantEdgeStore, monkeypatch: pytest.MonkeyPatch, *, segments: int) -> list[int | None]:
+    """Candidates that the engine is told to follow for one question to a collection of so many segments."""
+    told: list[int | None] = []
+
+    def searched(query: Any, *_arguments: Any, **_options: Any) -> list[Any]:
+        told.append(query[2].hnsw_ef if query[2] else None)
+        return []
+
+    store.create_collection("docs-1", LAYOUT)
+    store.upsert("docs-1", points(5))
+    monkeypatch.setitem(store._segments, "docs-1", segments)
+    monkeypatch.setattr(store, "_search", lambda _name, query, **_options: searched(query))
+    store.search_dense("docs-1", points(1)[0].vector, limit=3)
+    return told
+
+
+def test_many_segments_share_the_candidates(store: QdrantEdgeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert asked_widths(store, monkeypatch, segments=10) == [40]
+
+
+def test_one_segment_is_searched_as_the_engine_would(store: QdrantEdgeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert asked_widths(store, monkeypatch, segments=1) == [None]
+
+
+def test_candidates_of_the_settings_hold_in_every_segment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = QdrantEdgeStore(folder, lock_wait_s=1, on_wait=print, tuning=EdgeStoreSettings(hnsw=HnswSettings(ef_search=77)))
+    assert asked_widths(store, monkeypatch, segments=10) == [77]
+    store.close()
+
+
+def test_segments_are_counted_when_a_shard_opens_and_when_it_is_indexed(store: QdrantEdgeStore) -> None:
+    store.create_collection("docs-1", LAYOUT)
+    store.upsert("docs-1", points(2000))
+    store.optimize("docs-1")
+    counted = store._segments["docs-1"]
+    assert counted == store._shards["docs-1"].info().segments_count
+    store.close()
+    store.search_dense("docs-1", points(1)[0].vector, limit=1)
+    assert store._segments["docs-1"] == counted
+
+
 TUNED = EdgeStoreSettings(
     hnsw=HnswSettings(m=24, ef_construct=64, on_disk=True, ef_search=200),
     quantization=QuantizationSettings(kind="scalar", in_memory=False),
@@ -551,6 +607,18 @@ def test_store_imports_in_a_moment() -> None:
     program = "import sys, rag_pipeline.adapters.qdrant_edge_store as m; print('torch' in sys.modules, 'grpc' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=dict(os.environ))
     assert answer.stdout == "False False\n"
+
+
+def test_a_spec_that_changed_is_read_again(store: QdrantEdgeStore) -> None:
+    store.create_collection("docs-1", LAYOUT)
+    store.upsert("docs-1", points(5))  # opens the shard, and keeps its spec
+    store.set_metadata("docs-1", {"generation": 2})
+    described = store.describe("docs-1")
+    assert described is not None
+    assert described.metadata == {"generation": 2}
+    store.drop_collection("docs-1")
+    with pytest.raises(BackendRejectedError, match="no collection"):
+        store.upsert("docs-1", points(5))
 
 
 # --- purge ---

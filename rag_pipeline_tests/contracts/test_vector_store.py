@@ -377,10 +377,21 @@ def test_one_bad_vector_stops_the_whole_upsert(blue: VectorStore) -> None:
 
 
 def test_bad_sparse_vectors_are_refused(blue: VectorStore) -> None:
-    for bad in (SparseVector((1, 2), (1.0,)), SparseVector((1, 1), (1.0, 2.0)), SparseVector((1,), (float("nan"),))):
+    infinity = float("inf")
+    weights = [(float("nan"), 1.0), (infinity, 1.0), (-infinity, infinity), (1.0, -infinity)]
+    for bad in (
+        SparseVector((1, 2), (1.0,)),
+        SparseVector((1, 1), (1.0, 2.0)),
+        *(SparseVector((1, 2), values) for values in weights),
+    ):
         with pytest.raises(BadVectorError, match="sparse"):
             blue.upsert(BLUE, [replace(point(1), sparse=bad)])
     assert blue.count(BLUE) == 0
+
+
+def test_large_sparse_weights_whose_sum_overflows_are_fine(blue: VectorStore) -> None:
+    blue.upsert(BLUE, [replace(point(1), sparse=SparseVector((1, 2), (1.7e308, 1.7e308)))])
+    assert blue.count(BLUE) == 1
 
 
 def test_ids_that_would_come_back_different_are_refused(blue: VectorStore) -> None:
