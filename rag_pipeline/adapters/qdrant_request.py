@@ -160,10 +160,19 @@ def _dense_prefix(dimension: int) -> bytes:
 
 def _vectors(point: Point) -> bytes:
     dense = _dense_prefix(len(point.vector)) + point.vector.astype("<f4", copy=False).tobytes()
-    # The message is of C code and takes the lists as they are: nothing to gain by hand.
-    weights = messages.SparseVector(values=point.sparse.values, indices=point.sparse.indices).SerializeToString()
-    sparse = _framed(_ENTRY, _SPARSE_KEY + _framed(_VALUE, _framed(_SPARSE, weights)))
+    sparse = _framed(_ENTRY, _SPARSE_KEY + _framed(_VALUE, _framed(_SPARSE, _weights(point.sparse))))
     return _framed(_VECTORS, _framed(_NAMED, dense + sparse))
+
+
+def _weights(sparse: SparseVector) -> bytes:
+    """Values before indices, as the message has them."""
+    try:
+        values = struct.pack(f"<{len(sparse.values)}f", *sparse.values)
+    except OverflowError:  # a value that float32 does not hold, which the message takes for infinity
+        return bytes(messages.SparseVector(values=sparse.values, indices=sparse.indices).SerializeToString())
+    # Their lengths vary, and the message is of C code: nothing to gain by hand.
+    indices = bytes(messages.SparseVector(indices=sparse.indices).SerializeToString())
+    return _framed(_PACKED, values) + indices if values else indices
 
 
 @lru_cache(maxsize=1024)

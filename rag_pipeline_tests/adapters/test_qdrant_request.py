@@ -3,6 +3,7 @@
 import enum
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,13 @@ def test_what_is_remembered_of_one_value_never_stands_for_another(row: Point, va
 
 def row(number: int = 1, **payload: Any) -> Point:
     return Point(f"00000000-0000-0000-0000-{number:012x}", np.ones(384, dtype=np.float32), SparseVector((1,), (1.0,)), payload)
+
+
+@pytest.mark.parametrize("values", [(1.0, 1e39), (1, 2), (np.float32(0.1), 0.1), (3.4028235e38, 5e-324)])
+def test_weights_of_any_kind_are_sent_as_the_shipped_client_sends_them(values: tuple[Any, ...]) -> None:
+    """Such as one that float32 does not hold, whole numbers, and numbers of an array."""
+    odd = replace(row(), sparse=SparseVector((3, 4_000_000_000), values))
+    assert difference_to_shipped([odd], ORDERINGS[0]) is None
 
 
 class Kind(enum.StrEnum):
