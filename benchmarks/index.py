@@ -248,7 +248,8 @@ def _timed(took: dict[str, tuple[float, float]], name: str, work: Callable[[], A
 def bench_memory(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     peaks = {}
     for size in arguments.sizes:
-        command = [sys.executable, __file__, "memory-of", "--size", str(size), "--folder", str(folder / str(size))]
+        command = [sys.executable, __file__, "memory-of", "--size", str(size), "--words", str(arguments.words)]
+        command += ["--folder", str(folder / str(size))]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         peaks[size] = int(done.stdout)
     first, last = peaks[arguments.sizes[0]], peaks[arguments.sizes[-1]]
@@ -300,10 +301,10 @@ def memory_of(arguments: argparse.Namespace) -> None:
 
     write_settings(arguments.folder, buckets=16)
     for number in range(arguments.size):
-        words = " ".join(WORDS[(number * 7 + i * 3) % len(WORDS)] for i in range(400))
+        words = " ".join(WORDS[(number * 7 + i * 3) % len(WORDS)] for i in range(arguments.words))
         (arguments.folder / "docs" / f"{number}.md").write_text(f"# Document {number}\n\n## Part\n\n{words}.\n\n{words[::-1]}.\n")
     real = Project.load(arguments.folder / "rag_pipeline.yaml")
-    real.models.embedder(real.spec.vector_space).embed_documents([" ".join(WORDS * 30)] * 16)
+    real.models.embedder(real.spec.vector_space).embed_documents([" ".join((WORDS * 30)[:200])] * 32)
     project = open_project(arguments.folder / "rag_pipeline.yaml", embedder=_StandIn())
     project.scan(approve_deletes=False, progress=SILENT)
     bring_in_step(project, project.buckets, progress=SILENT)
@@ -334,6 +335,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--sizes", type=int, nargs="+", default=[500, 5000])
     parser.add_argument("--size", type=int, default=500)
+    parser.add_argument("--words", type=int, default=400, help="of each of the two paragraphs of a document of `memory`")
     parser.add_argument(
         "--arithmetic", nargs="+", default=["float32", "bfloat16"], help="of the plain encode; the best of these counts"
     )
