@@ -51,14 +51,11 @@ class LocalFolderSource:
     def list_files(self) -> Listing:
         started_ns = self._clock.now_ns()
         before = self._root_identity()
-        walk = _Walk(self._root, rules=self._rules, follows_links=self._follows_links)
         with self._whole_or_error():
-            walk.run()
+            walk = self._walk()
         if self._root_identity() != before:
             raise SourceUnavailableError(f"source '{self.name}': '{self._root}' was replaced during the listing; run again")
-        walk.files.sort(key=lambda file: file.path)
-        walk.excluded.sort(key=lambda exclusion: exclusion.path)
-        return Listing(source=self.name, started_ns=started_ns, files=tuple(walk.files), excluded=tuple(walk.excluded))
+        return Listing(self.name, started_ns, walk.files(), walk.excluded(), walk.digest())
 
     def read(self, path: str) -> FileContent:
         stat, data = self._read_stable(path, _read_whole)
@@ -68,17 +65,20 @@ class LocalFolderSource:
         return self._read_stable(path, _hash_blocks)
 
     def stat_digest(self) -> str | None:
-        if self._follows_links:
-            return None  # a link may lead anywhere, and the same folder may be met twice
         try:
-            return _digest_stats(self._root, self._rules)
-        except OSError:  # the listing says what is wrong
+            return self._walk().digest()
+        except OSError:  # a listing says what is wrong
             return None
 
     def uri(self, path: str) -> str:
         return f"{self._url}/{path}" if self._url != "." else path
 
     # --- listing ---
+
+    def _walk(self) -> "_Walk":
+        walk = _Walk(self._root, rules=self._rules, follows_links=self._follows_links)
+        walk.run()
+        return walk
 
     def _root_identity(self) -> tuple[int, int]:
         with self._whole_or_error():
@@ -151,21 +151,39 @@ class LocalFolderSource:
             raise UnstableDocumentError(f"'{path}' is no regular file any more")
         if stat.st_size > self._rules.size_max_bytes:
             raise UnstableDocumentError(f"'{path}' has grown above max_size_mb; the next scan excludes it")
-        return _file_stat(stat)
+        return _file_stat(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
 
 
 class _Walk:
-    """One pass over a folder. Real folders come first, links to folders last, so that each real folder is seen once."""
+    """One pass over a folder. Real folders come first, links to folders last, so that each real folder is seen once.
+
+    What it saw is kept as plain tuples, in the order that the system tells: nearly all walks are only compared with the last.
+    """
 
     def __init__(self, root: str, *, rules: PathRules, follows_links: bool) -> None:
-        self.files: list[SourceFile] = []
-        self.excluded: list[Exclusion] = []
         self._root = root
         self._rules = rules
         self._follows_links = follows_links
         self._folders = [""]
         self._linked_folders: list[str] = []
         self._seen: set[tuple[int, int]] = set()
+        self._files: list[tuple[str, int, int, int, int]] = []
+        """Path, size, time of modification and of change, number of the file."""
+        self._excluded: list[tuple[str, str]] = []
+
+    def files(self) -> tuple[SourceFile, ...]:
+        """By path."""
+        found = (SourceFile(readable_path(path), _file_stat(*stat)) for path, *stat in self._files)
+        return tuple(sorted(found, key=lambda file: file.path))
+
+    def excluded(self) -> tuple[Exclusion, ...]:
+        """By path."""
+        found = (Exclusion(readable_path(path), reason) for path, reason in self._excluded)
+        return tuple(sorted(found, key=lambda exclusion: exclusion.path))
+
+    def digest(self) -> str:
+        """Of all that was seen."""
+        return blake3(marshal.dumps((self._files, self._excluded), _MARSHAL_VERSION)).hexdigest()
 
     def run(self) -> None:
         while self._folders:
@@ -182,7 +200,11 @@ class _Walk:
                 return
             with os.scandir(location) as entries:
                 for entry in entries:
-                    self._add(folder + entry.name, entry)
+                    name = entry.name
+                    if entry.is_file(follow_symlinks=False):
+                        self._add_file(folder + name, name, entry)
+                    else:
+                        self._add_other(folder + name, name, entry)
         except OSError as error:
             self._bear(error, folder=folder, location=location)
 
@@ -203,11 +225,9 @@ class _Walk:
         self._seen.add(identity)
         return True
 
-    def _add(self, path: str, entry: os.DirEntry[str]) -> None:
+    def _add_other(self, path: str, name: str, entry: os.DirEntry[str]) -> None:
         if entry.is_dir(follow_symlinks=False):
-            self._add_folder(path, entry.name, self._folders)
-        elif entry.is_file(follow_symlinks=False):
-            self._add_file(path, entry)
+            self._add_folder(path, name, self._folders)
         elif entry.is_symlink():
             self._add_link(path, entry)
         else:
@@ -219,8 +239,8 @@ class _Walk:
         else:
             queue.append(path + "/")
 
-    def _add_file(self, path: str, entry: os.DirEntry[str]) -> None:
-        if not self._rules.is_file_included(path, entry.name):
+    def _add_file(self, path: str, name: str, entry: os.DirEntry[str]) -> None:
+        if not self._rules.is_file_included(path, name):
             return self._exclude(path, "pattern")
         try:
             stat = entry.stat(follow_symlinks=self._follows_links)
@@ -230,7 +250,7 @@ class _Walk:
             return self._exclude(path, "not_regular")
         if stat.st_size > self._rules.size_max_bytes:
             return self._exclude(path, "too_large")
-        return self.files.append(SourceFile(readable_path(path), _file_stat(stat)))
+        return self._files.append((path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino))
 
     def _add_link(self, path: str, entry: os.DirEntry[str]) -> None:
         try:
@@ -239,7 +259,7 @@ class _Walk:
             elif entry.is_dir():
                 self._add_folder(path, entry.name, self._linked_folders)
             elif entry.is_file():
-                self._add_file(path, entry)
+                self._add_file(path, entry.name, entry)
             else:
                 self._exclude(path, "not_regular" if os.path.exists(entry.path) else "symlink")  # noqa: PTH110
         except OSError as error:
@@ -248,33 +268,7 @@ class _Walk:
             self._exclude(path, "symlink")
 
     def _exclude(self, path: str, reason: str) -> None:
-        self.excluded.append(Exclusion(readable_path(path), reason))
-
-
-def _digest_stats(root: str, rules: PathRules) -> str:
-    """What ``_Walk`` would look at without following links, folder by folder, in the order that the system tells."""
-    hasher = blake3()
-    folders = [""]
-    while folders:
-        folder = folders.pop()
-        seen: list[tuple[object, ...]] = [(folder,)]
-        with os.scandir(f"{root}/{folder}") as entries:
-            for entry in entries:
-                name = entry.name
-                path = folder + name
-                if entry.is_file(follow_symlinks=False):
-                    if rules.is_file_included(path, name):
-                        stat = entry.stat(follow_symlinks=False)
-                        seen.append((name, stat.st_mode, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino))
-                    else:
-                        seen.append((name,))
-                elif entry.is_dir(follow_symlinks=False):
-                    if not rules.is_folder_excluded(path, name):
-                        folders.append(path + "/")
-                else:
-                    seen.append((name, entry.is_symlink()))
-        hasher.update(marshal.dumps(seen, _MARSHAL_VERSION))
-    return hasher.hexdigest()
+        self._excluded.append((path, reason))
 
 
 def _read_whole(handle: int, size_bytes: int) -> tuple[int, bytes]:
@@ -306,10 +300,6 @@ def _step(folder: int, name: str, flags: int) -> int:
         os.close(folder)
 
 
-def _file_stat(stat: os.stat_result) -> FileStat:
+def _file_stat(size_bytes: int, modified_ns: int, changed_ns: int, number: int) -> FileStat:
     """The device is left out: it changes with a reboot or a remount, and then every file would be read again."""
-    return FileStat(
-        size_bytes=stat.st_size,
-        modified_ns=max(stat.st_mtime_ns, stat.st_ctime_ns),
-        version=f"{stat.st_mtime_ns:x}-{stat.st_ctime_ns:x}-{stat.st_ino:x}",
-    )
+    return FileStat(size_bytes, max(modified_ns, changed_ns), f"{modified_ns:x}-{changed_ns:x}-{number:x}")

@@ -25,6 +25,7 @@ MIN_NORM = 1e-3
 MAX_NORM = 1e6
 """Far above it the squares overflow float32 and the score is no number."""
 
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 NUMBER_BYTES_PROTOBUF = 4
 NUMBER_BYTES_JSON = 20
 
@@ -109,9 +110,15 @@ def _check_sparse(point: Point) -> None:
     indices, values = point.sparse.indices, point.sparse.values
     if len(indices) != len(values) or len(set(indices)) != len(indices):
         raise BadVectorError(f"point {point.id}: sparse vector with unequal or repeated indices; check the sparse encoder")
-    # A sum that is finite has only finite terms; one that is not may have overflown.
-    if not math.isfinite(sum(values)) and not all(map(math.isfinite, values)):
-        raise BadVectorError(f"point {point.id}: sparse vector holds NaN or infinity; check the sparse encoder")
+    if not _is_finite(values):
+        raise BadVectorError(f"point {point.id}: sparse vector holds a number that is none in float32; check the sparse encoder")
+
+
+def _is_finite(values: Sequence[float]) -> bool:
+    """Whether float32 holds every value as a number. The quick way first: a sum of numbers within range is NaN if one is."""
+    if not values or (min(values) >= -FLOAT32_MAX and max(values) <= FLOAT32_MAX and math.isfinite(sum(values))):
+        return True
+    return all(-FLOAT32_MAX <= value <= FLOAT32_MAX for value in values)
 
 
 def build_filter(dialect: Any, filters: Mapping[str, Any] | None) -> Any:
@@ -124,20 +131,16 @@ def build_filter(dialect: Any, filters: Mapping[str, Any] | None) -> Any:
     return dialect.Filter(must=[_condition(dialect, key, value) for key, value in filters.items()])
 
 
-def search_params(dialect: Any, tuning: VectorIndexSettings, *, candidates: int | None = None) -> Any:
-    """What a dense search asks of the engine beyond its defaults, in the classes of ``dialect``; None for nothing.
-
-    ``candidates``: to follow in each graph where the settings do not say; None for the engine's own choice.
-    """
-    width = tuning.hnsw.ef_search or candidates
+def search_params(dialect: Any, tuning: VectorIndexSettings) -> Any:
+    """What a dense search asks of the engine beyond its defaults, in the classes of ``dialect``; None for nothing."""
     quantization = None
     if tuning.quantization.kind != "none":
         quantization = dialect.QuantizationSearchParams(
             rescore=tuning.quantization.rescore, oversampling=tuning.quantization.oversampling
         )
-    if width is None and quantization is None:
+    if tuning.hnsw.ef_search is None and quantization is None:
         return None
-    return dialect.SearchParams(hnsw_ef=width, quantization=quantization)
+    return dialect.SearchParams(hnsw_ef=tuning.hnsw.ef_search, quantization=quantization)
 
 
 def matches_nothing(filters: Mapping[str, Any] | None) -> bool:

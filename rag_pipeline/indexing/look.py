@@ -17,24 +17,34 @@ HASHED_BY_A_LOOK = 500
 
 
 @dataclass(frozen=True, slots=True)
-class _State:
-    """All that an answer rests on: what a scan told, what is blocked, and the stats of every source."""
+class _Facts:
+    """What an answer rests on beside the sources."""
 
     generation: int
     told: Mapping[str, Any]
+    """The summary of the newest scan, which every scan writes anew."""
     blocked: Blocked
-    stats: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Quiet:
+    """A look that found nothing and left no doubt."""
+
+    facts: _Facts
+    digests: Mapping[str, str]
+    """Of the listing of each source, by its name."""
+    files: int
+
+    def holds(self, facts: _Facts, sources: Sequence[DocumentSource]) -> bool:
+        """Whether all is as it was then, and so the answer."""
+        return facts == self.facts and all(source.stat_digest() == self.digests.get(source.name, "") for source in sources)
 
 
 @dataclass(slots=True)
 class LookMemory:
-    """The last look that found nothing and had to read no file: while all is as it was then, so is the answer.
+    """The last look, if nothing was to be found; lives as long as its process."""
 
-    Lives as long as its process; without it a look compares every file with the ledger's record of it.
-    """
-
-    state: _State | None = None
-    files: int = 0
+    quiet: _Quiet | None = None
 
 
 def has_changes(
@@ -46,44 +56,29 @@ def has_changes(
     once: after the scan that reported it, it is not. ``memory`` belongs to these sources, this ledger and this brake.
     """
     memory = memory or LookMemory()
-    told: Mapping[str, Any] = ledger.scan_summary() or {}
-    blocked = read_blocked(ledger)
-    # Before anything is listed, so that what changes meanwhile differs at the next look.
-    state = _state(sources, ledger, told, blocked)
-    if state is not None and state == memory.state:
-        return ChangeSummary((), memory.files)
-    look = _Look(ledger, clock=clock, brake=brake, blocked=blocked, told=told.get("sources", {}))
+    # Read first: a scan or a block that comes in between makes the next look compare everything.
+    facts = _Facts(ledger.generation(), ledger.scan_summary() or {}, read_blocked(ledger))
+    if memory.quiet and memory.quiet.holds(facts, sources):
+        return ChangeSummary((), memory.quiet.files)
+    look = _Look(ledger, clock=clock, brake=brake, facts=facts)
     reasons = tuple(filter(None, map(look.reason, look.with_removed(sources))))
-    if state is not None and not reasons and not look.read:
-        memory.state, memory.files = state, look.files
+    memory.quiet = None if reasons or look.is_in_doubt else _Quiet(facts, look.digests, look.files)
     return ChangeSummary(reasons, look.files)
-
-
-def _state(sources: Sequence[DocumentSource], ledger: Ledger, told: Mapping[str, Any], blocked: Blocked) -> _State | None:
-    """None where a source cannot tell its stats without a listing."""
-    stats: list[tuple[str, str]] = []
-    for source in sources:
-        digest = source.stat_digest()
-        if digest is None:
-            return None
-        stats.append((source.name, digest))
-    return _State(ledger.generation(), told, blocked, tuple(stats))
 
 
 class _Look:
     """Looks at one source after another."""
 
-    def __init__(
-        self, ledger: Ledger, *, clock: Clock, brake: DeleteBrake, blocked: Blocked, told: Mapping[str, Mapping[str, Any]]
-    ) -> None:
+    def __init__(self, ledger: Ledger, *, clock: Clock, brake: DeleteBrake, facts: _Facts) -> None:
         self.files = 0
-        self.read = 0
-        """Files whose stats left a doubt."""
+        self.digests: dict[str, str] = {}
+        self.is_in_doubt = False
+        """Whether the same stats could have another answer: a file was read, or a source was not listed."""
         self._records = records_by_source(ledger)
         self._clock = clock
         self._brake = brake
-        self._blocked = blocked
-        self._told = told
+        self._blocked = facts.blocked
+        self._told: Mapping[str, Mapping[str, Any]] = facts.told.get("sources", {})
 
     def with_removed(self, sources: Sequence[DocumentSource]) -> list[DocumentSource]:
         return with_removed(sources, self._records, clock=self._clock)
@@ -92,14 +87,23 @@ class _Look:
         """Why a scan of the source is due, or None."""
         told = self._told.get(source.name, {})
         try:
-            listing = source.list_files()
-            self.files += len(listing.files)
+            listing = self._list(source)
             erased, known = self._blocked.divide(self._records.get(source.name, ()))
             here = self._without_blocked(source, self._blocked.without_ids(listing), known)
             reason = self._first_change(source, here, known, told)
         except SourceUnavailableError as error:
+            self.is_in_doubt = True
             return None if told.get("error") else str(error)
         return f"source '{source.name}': {len(erased)} documents wait for their erasure" if erased else reason
+
+    def _list(self, source: DocumentSource) -> Listing:
+        listing = source.list_files()
+        self.files += len(listing.files)
+        if listing.stat_digest is None:
+            self.is_in_doubt = True
+        else:
+            self.digests[source.name] = listing.stat_digest
+        return listing
 
     def _without_blocked(self, source: DocumentSource, listing: Listing, records: Sequence[DocumentRecord]) -> Listing:
         """The listing without copies of what was erased; a few new files are read to know, many are left for the scan."""
@@ -139,5 +143,5 @@ class _Look:
         return f"source '{source.name}' has another URL" if has_moved else None
 
     def _hash(self, source: DocumentSource, file: SourceFile) -> HashedFile | None:
-        self.read += 1
+        self.is_in_doubt = True
         return hash_file(source, file)

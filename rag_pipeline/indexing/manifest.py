@@ -32,6 +32,7 @@ _HASHED_AT_ONCE = 256
 _KEPT_KINDS = (ChangeKind.MODIFIED, ChangeKind.RENAMED)
 
 PROGRESS_STAGE = "scan"
+_NOTHING = "nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class _RemovedSource:
         self._clock = clock
 
     def list_files(self) -> Listing:
-        return Listing(source=self.name, started_ns=self._clock.now_ns(), files=(), excluded=())
+        return Listing(source=self.name, started_ns=self._clock.now_ns(), files=(), excluded=(), stat_digest=_NOTHING)
 
     def read(self, path: str) -> FileContent:
         raise FileNotFoundError(path)
@@ -60,7 +61,7 @@ class _RemovedSource:
         raise FileNotFoundError(path)
 
     def stat_digest(self) -> str:
-        return ""
+        return _NOTHING
 
     def uri(self, path: str) -> str:
         return path

@@ -36,10 +36,9 @@ class DocumentSource(Protocol):
         """Stat and content hash of one real version, without holding its bytes. Raises as ``read`` does."""
 
     def stat_digest(self) -> str | None:
-        """A digest of all names and stats that a listing rests on, for a fraction of its cost.
+        """A digest of all names and stats that a listing of now would rest on, for a fraction of its cost.
 
-        Equal digests say that two listings are equal; after different ones they may be. None where it cannot be had, or
-        where a listing costs no more.
+        Two listings with equal digests are equal. None where it cannot be had, or where a listing costs no more.
         """
 
     def uri(self, path: str) -> str:

@@ -89,6 +89,8 @@ class Listing:
     started_ns: int
     files: tuple[SourceFile, ...]
     excluded: tuple[Exclusion, ...]
+    stat_digest: str | None = None
+    """What ``DocumentSource.stat_digest`` would have told at that time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,7 @@ class HnswSettings(Section):
         default=None,
         ge=1,
         le=10_000,
-        description="Candidates followed for a question in each segment; default: as many as `ef_construct`, and on the embedded "
-        "store four times as many in all segments together. Takes effect at once.",
+        description="Candidates followed for a question; default: as many as `ef_construct`. Takes effect at once.",
     )
 
 

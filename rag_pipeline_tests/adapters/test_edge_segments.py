@@ -1,8 +1,6 @@
-"""How large segments become and how far each is searched."""
+"""How large segments become."""
 
-import pytest
-
-from rag_pipeline.adapters.edge_segments import SEGMENTS_OF_ONE_SIZE, candidates, segment_bytes
+from rag_pipeline.adapters.edge_segments import SEGMENTS_OF_ONE_SIZE, segment_bytes
 
 MIB = 2**20
 
@@ -24,14 +22,3 @@ def test_a_hundred_times_as_much_takes_six_times_the_segments() -> None:
         held += segment_bytes(round(held), least_bytes=16 * MIB)
         segments += 1
     assert 5 * SEGMENTS_OF_ONE_SIZE < segments <= 6 * SEGMENTS_OF_ONE_SIZE
-
-
-@pytest.mark.parametrize(
-    ("segments", "expected"), [(1, None), (4, None), (5, 80), (8, 50), (10, 40), (12, 34), (13, 32), (500, 32)]
-)
-def test_the_more_segments_the_fewer_candidates_in_each(segments: int, expected: int | None) -> None:
-    assert candidates(segments, ef_construct=100) == expected
-
-
-def test_never_more_candidates_than_the_graph_was_built_with() -> None:
-    assert candidates(50, ef_construct=16) == 16

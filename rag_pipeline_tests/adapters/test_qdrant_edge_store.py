@@ -15,13 +15,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pytest
 import qdrant_edge
 
-from rag_pipeline.adapters import qdrant_edge_store
+from rag_pipeline.adapters import edge_folder, qdrant_edge_store
 from rag_pipeline.adapters.qdrant_edge_store import QdrantEdgeStore
 from rag_pipeline.errors import BackendRejectedError, BackendUnavailableError, StoreLockedError
 from rag_pipeline.schema import CollectionLayout, Point, SparseVector
@@ -502,47 +502,6 @@ def test_a_large_collection_gets_larger_segments(store: QdrantEdgeStore, monkeyp
     assert store.count("docs-1") == 600
 
 
-def asked_widths(store: QdrantEdgeStore, monkeypatch: pytest.MonkeyPatch, *, segments: int) -> list[int | None]:
-    """Candidates that the engine is told to follow for one question to a collection of so many segments."""
-    told: list[int | None] = []
-
-    def searched(query: Any, *_arguments: Any, **_options: Any) -> list[Any]:
-        told.append(query[2].hnsw_ef if query[2] else None)
-        return []
-
-    store.create_collection("docs-1", LAYOUT)
-    store.upsert("docs-1", points(5))
-    monkeypatch.setitem(store._segments, "docs-1", segments)
-    monkeypatch.setattr(store, "_search", lambda _name, query, **_options: searched(query))
-    store.search_dense("docs-1", points(1)[0].vector, limit=3)
-    return told
-
-
-def test_many_segments_share_the_candidates(store: QdrantEdgeStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert asked_widths(store, monkeypatch, segments=10) == [40]
-
-
-def test_one_segment_is_searched_as_the_engine_would(store: QdrantEdgeStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert asked_widths(store, monkeypatch, segments=1) == [None]
-
-
-def test_candidates_of_the_settings_hold_in_every_segment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = QdrantEdgeStore(folder, lock_wait_s=1, on_wait=print, tuning=EdgeStoreSettings(hnsw=HnswSettings(ef_search=77)))
-    assert asked_widths(store, monkeypatch, segments=10) == [77]
-    store.close()
-
-
-def test_segments_are_counted_when_a_shard_opens_and_when_it_is_indexed(store: QdrantEdgeStore) -> None:
-    store.create_collection("docs-1", LAYOUT)
-    store.upsert("docs-1", points(2000))
-    store.optimize("docs-1")
-    counted = store._segments["docs-1"]
-    assert counted == store._shards["docs-1"].info().segments_count
-    store.close()
-    store.search_dense("docs-1", points(1)[0].vector, limit=1)
-    assert store._segments["docs-1"] == counted
-
-
 TUNED = EdgeStoreSettings(
     hnsw=HnswSettings(m=24, ef_construct=64, on_disk=True, ef_search=200),
     quantization=QuantizationSettings(kind="scalar", in_memory=False),
@@ -616,9 +575,31 @@ def test_a_spec_that_changed_is_read_again(store: QdrantEdgeStore) -> None:
     described = store.describe("docs-1")
     assert described is not None
     assert described.metadata == {"generation": 2}
+    described.metadata.clear()  # type: ignore[attr-defined]  # what a caller does with its answer is its own
+    again = store.describe("docs-1")
+    assert again is not None
+    assert again.metadata == store.metadata("docs-1") == {"generation": 2}
     store.drop_collection("docs-1")
     with pytest.raises(BackendRejectedError, match="no collection"):
         store.upsert("docs-1", points(5))
+
+
+def test_a_spec_that_could_not_be_written_whole_is_read_again(
+    store: QdrantEdgeStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.create_collection("docs-1", LAYOUT)
+    store.upsert("docs-1", points(5))
+
+    def renamed_and_then_failed(_folder: Path) -> None:
+        raise OSError("the folder could not be synced")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(edge_folder, "_sync_folder", renamed_and_then_failed)
+        with pytest.raises(OSError, match="synced"):
+            store.set_metadata("docs-1", {"generation": 2})
+    described = store.describe("docs-1")
+    assert described is not None
+    assert described.metadata == store.metadata("docs-1") == {"generation": 2}
 
 
 # --- purge ---

@@ -378,7 +378,7 @@ def test_one_bad_vector_stops_the_whole_upsert(blue: VectorStore) -> None:
 
 def test_bad_sparse_vectors_are_refused(blue: VectorStore) -> None:
     infinity = float("inf")
-    weights = [(float("nan"), 1.0), (infinity, 1.0), (-infinity, infinity), (1.0, -infinity)]
+    weights = [(float("nan"), 1.0), (1.0, float("nan")), (infinity, 1.0), (-infinity, infinity), (1e39, 1.0), (1.0, -1e39)]
     for bad in (
         SparseVector((1, 2), (1.0,)),
         SparseVector((1, 1), (1.0, 2.0)),
@@ -389,9 +389,11 @@ def test_bad_sparse_vectors_are_refused(blue: VectorStore) -> None:
     assert blue.count(BLUE) == 0
 
 
-def test_large_sparse_weights_whose_sum_overflows_are_fine(blue: VectorStore) -> None:
-    blue.upsert(BLUE, [replace(point(1), sparse=SparseVector((1, 2), (1.7e308, 1.7e308)))])
-    assert blue.count(BLUE) == 1
+def test_sparse_weights_up_to_the_largest_of_float32_are_fine(blue: VectorStore) -> None:
+    blue.upsert(BLUE, [replace(point(1), sparse=SparseVector((1, 2, 3), (3e38, 3e38, -3e38)))])
+    (stored,) = blue.scroll(BLUE, with_vectors=True)
+    assert stored.sparse is not None
+    assert sorted(stored.sparse.values) == pytest.approx([-3e38, 3e38, 3e38])
 
 
 def test_ids_that_would_come_back_different_are_refused(blue: VectorStore) -> None:

@@ -78,7 +78,7 @@ class MemorySource:
                 excluded.append(Exclusion(path, "too_large"))
             else:
                 files.append(SourceFile(path, _stat(file)))
-        return Listing(self.name, self.clock.now_ns(), tuple(files), tuple(excluded))
+        return Listing(self.name, self.clock.now_ns(), tuple(files), tuple(excluded), self.stat_digest())
 
     def read(self, path: str) -> FileContent:
         self.reads.append(path)

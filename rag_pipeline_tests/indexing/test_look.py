@@ -8,8 +8,9 @@ import pytest
 
 from rag_pipeline.adapters.local_folder import LocalFolderSource
 from rag_pipeline.adapters.sql_ledger import SqlLedger
+from rag_pipeline.errors import SourceUnavailableError
 from rag_pipeline.indexing.look import LookMemory
-from rag_pipeline.schema import Block
+from rag_pipeline.schema import Block, Listing
 from rag_pipeline.settings import SourceSettings
 from rag_pipeline_tests.fakes.document_source import MemorySource
 from rag_pipeline_tests.indexing.test_manifest import fill, look, scan
@@ -101,20 +102,56 @@ def test_a_file_that_had_to_be_read_is_read_at_every_look(ledger: SqlLedger) -> 
     assert "was changed" in look(ledger, source, memory=memory).reasons[0]
 
 
+@pytest.mark.parametrize("is_taken_back", [False, True])
 def test_what_changes_during_a_look_is_found_by_the_next(
-    ledger: SqlLedger, source: MemorySource, monkeypatch: pytest.MonkeyPatch
+    ledger: SqlLedger, source: MemorySource, monkeypatch: pytest.MonkeyPatch, is_taken_back: bool
 ) -> None:
-    memory, list_files = LookMemory(), source.list_files
+    """Right after the listing, or right before, and back again for the listing alone."""
+    memory, list_files, as_scanned = LookMemory(), source.list_files, dict(source.files)
+    if is_taken_back:
+        source.write("0003.txt", b"edited")
+    edited = dict(source.files)
 
-    def listed_and_then_edited() -> object:
+    def listed_in_between() -> Listing:
+        source.files = dict(as_scanned)
         listing = list_files()
-        source.write("0003.txt", b"edited after the listing")
+        source.files = edited
+        if not is_taken_back:
+            source.write("0003.txt", b"edited")
         return listing
 
     with monkeypatch.context() as patched:
-        patched.setattr(source, "list_files", listed_and_then_edited)
+        patched.setattr(source, "list_files", listed_in_between)
         assert not look(ledger, source, memory=memory)
     assert "'0003.txt' was changed" in look(ledger, source, memory=memory).reasons[0]
+
+
+def test_a_source_that_fails_for_one_look_is_looked_at_again(
+    ledger: SqlLedger, source: MemorySource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its failure was told by a scan, so the look has nothing to say; the digest is that of a source that answers."""
+    source.is_missing = True
+    scan(ledger, source)
+    memory = LookMemory()
+
+    def fails() -> Listing:
+        raise SourceUnavailableError("gone for a moment")
+
+    source.is_missing = False
+    with monkeypatch.context() as patched:
+        patched.setattr(source, "list_files", fails)
+        assert not look(ledger, source, memory=memory)
+    assert "answers again" in look(ledger, source, memory=memory).reasons[0]
+
+
+def test_a_first_look_asks_for_no_digest(ledger: SqlLedger, source: MemorySource, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that looks once must not walk twice."""
+    asked: list[str] = []
+    digest, listing = source.stat_digest, source.list_files()
+    monkeypatch.setattr(source, "list_files", lambda: listing)
+    monkeypatch.setattr(source, "stat_digest", lambda: asked.append("digest") or digest())
+    assert not look(ledger, source)
+    assert asked == []
 
 
 def test_a_source_without_a_digest_is_compared_at_every_look(
@@ -184,7 +221,7 @@ def test_every_change_of_a_real_folder_is_found_after_a_quiet_look(tmp_path: Pat
     memory = LookMemory()
     wait_until_not_racy(ledger, source)
     assert not look(ledger, source, memory=memory)
-    assert memory.state is not None, "else nothing is remembered, and this test tests nothing"
+    assert memory.quiet is not None, "else nothing is remembered, and this test tests nothing"
     act, reason = CHANGES[change]
     act(root)
     assert reason in look(ledger, source, memory=memory).reasons[0]
@@ -210,6 +247,22 @@ def test_what_the_rules_leave_out_does_not_count(tmp_path: Path) -> None:
     assert source.stat_digest() == before is not None
 
 
-def test_a_folder_whose_links_are_followed_has_no_digest(tmp_path: Path) -> None:
-    settings = SourceSettings(name="docs", url=str(tmp_path), follow_symlinks=True)
-    assert LocalFolderSource(settings, root=tmp_path, url=str(tmp_path)).stat_digest() is None
+def test_a_change_behind_a_link_that_is_followed_counts(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "docs" / "linked").symlink_to(tmp_path / "elsewhere")
+    root = tmp_path / "docs"
+    source = LocalFolderSource(SourceSettings(name="docs", url=str(root), follow_symlinks=True), root=root, url=str(root))
+    before = source.stat_digest()
+    (tmp_path / "elsewhere" / "a.md").write_text("text")
+    assert source.stat_digest() not in (None, before)
+
+
+def test_a_listing_and_the_digest_alone_tell_the_same(tmp_path: Path) -> None:
+    for name in ("a.md", "b.log", "folder/c.md", ".git/d", "folder/.git/e"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / "link.md").symlink_to("a.md")
+    settings = SourceSettings(name="docs", url=str(tmp_path), include=["**/*.md"])
+    source = LocalFolderSource(settings, root=tmp_path, url=str(tmp_path))
+    assert source.list_files().stat_digest == source.stat_digest() is not None
