@@ -15,7 +15,7 @@ TOKENS_A_CHUNK = 230
 GRACE_H = 24.0
 NODE_CORES = 16
 UPSERT_A_CORE = 5_000
-"""Points/s of a store's core, assumed: the engine's own part of a write was 86 microseconds, and a server has requests to read."""
+"""Points/s of a server's core, assumed: the engine's own part of a write was 86 microseconds, and it has requests to read."""
 MACHINES = Machines(encoder_eur_per_h=3.00, store_node_eur_per_h=1.00, store_node_memory_gib=128, disk_eur_per_gib_month=0.10)
 
 

@@ -48,7 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _bench(options: argparse.Namespace, folder: Path) -> Bench:
     peers = Peers(options.peer_python, tuple(name for name in PEERS if name not in options.without))
-    chosen = {name: getattr(options, name) for name in ("pages", "files", "parsed") if getattr(options, name) is not None}
+    chosen = {
+        name: getattr(options, name)
+        for name in ("pages", "files", "parsed", "points", "budget_s")
+        if getattr(options, name) is not None
+    }
     return Bench(
         replace(SIZES[options.size], **chosen),
         options.repetitions,
@@ -83,6 +87,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--pages", type=int, help="HTML pages of a first index, in place of the size's")
     parser.add_argument("--files", type=int, help="small files of a run without changes, in place of the size's")
     parser.add_argument("--parsed", type=int, help="pages and PDFs that are only parsed, in place of the size's")
+    parser.add_argument("--points", type=int, help="points of the store alone, in place of the size's")
+    parser.add_argument("--budget-s", type=float, help="seconds for the rounds of a scenario, in place of the size's")
     parser.add_argument("--repetitions", type=int, default=5, help="rounds; fewer where the time of a size is used up")
     parser.add_argument("--seed", type=int, default=1, help="of made documents and of what is edited")
     parser.add_argument("--corpus", type=Path, default=PYTHON_PAGES, help="folder of HTML pages")
