@@ -75,9 +75,13 @@ class Corpus:
         vectors = self._centres[generator.integers(CLUSTERS, size=end - start)] + noise
         return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
 
-    def slices(self) -> Iterator[list[Point]]:
+    def ranges(self) -> Iterator[tuple[int, int]]:
+        """First number of each slice and the one after its last."""
         for start in range(0, self.points, SLICE):
-            end = min(start + SLICE, self.points)
+            yield start, min(start + SLICE, self.points)
+
+    def slices(self) -> Iterator[list[Point]]:
+        for start, end in self.ranges():
             vectors = self.vectors(start, end)
             yield [self._point(number, vectors[number - start]) for number in range(start, end)]
 
@@ -208,8 +212,7 @@ def _nearest(corpus: Corpus, asked: Matrix) -> list[set[str]]:
     """Ids of the ten nearest of all, found by comparing every vector."""
     best = np.full((len(asked), 10), -2.0, dtype=np.float32)
     ids = np.full((len(asked), 10), "", dtype=object)
-    for start in range(0, corpus.points, SLICE):
-        end = min(start + SLICE, corpus.points)
+    for start, end in corpus.ranges():
         scores = asked @ corpus.vectors(start, end).T
         every = np.concatenate([best, scores], axis=1)
         slice_ids = np.array([corpus.id(number) for number in range(start, end)], dtype=object)

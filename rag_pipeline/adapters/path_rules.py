@@ -38,14 +38,13 @@ class PathRules:
 
     def is_folder_excluded(self, path: str, name: str) -> bool:
         """Whether the folder, and so all below it, is left out. ``name`` is the last part of ``path``."""
-        is_named = _matches(self._exclude_folder, name) or _matches(self._exclude_name, name)
-        return bool(is_named or _matches(self._exclude_path, path + "/"))
+        return bool(self._exclude_folder(name) or self._exclude_name(name) or self._exclude_path(path + "/"))
 
     def is_file_included(self, path: str, name: str) -> bool:
         """Whether the file is taken, its folders already being in."""
-        if (self._exclude_name and self._exclude_name(name)) or (self._exclude_path and self._exclude_path(path)):
+        if self._exclude_name(name) or self._exclude_path(path):
             return False
-        return self._includes_all or bool(_matches(self._include_name, name) or _matches(self._include_path, path))
+        return self._includes_all or bool(self._include_name(name) or self._include_path(path))
 
 
 def _name(pattern: str) -> str | None:
@@ -65,17 +64,13 @@ def _split(patterns: Iterable[str], part: Callable[[str], str | None]) -> tuple[
     return [name for name in found.values() if name is not None], [pattern for pattern in found if found[pattern] is None]
 
 
-def _matches(match: Match | None, text: str) -> object:
-    return match and match(text)
-
-
-def _compile_split(patterns: Iterable[str]) -> tuple[Match | None, Match | None]:
+def _compile_split(patterns: Iterable[str]) -> tuple[Match, Match]:
     names, paths = _split(patterns, _name)
     return _compile(names), _compile(paths)
 
 
-def _compile(patterns: list[str]) -> Match | None:
+def _compile(patterns: list[str]) -> Match:
     if not patterns:
-        return None
+        return lambda _: None
     positive, _ = glob.translate(patterns, flags=_FLAGS)
     return re.compile("|".join(f"(?:{pattern})" for pattern in positive)).match

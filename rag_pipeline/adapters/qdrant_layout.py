@@ -110,15 +110,13 @@ def _check_sparse(point: Point) -> None:
     indices, values = point.sparse.indices, point.sparse.values
     if len(indices) != len(values) or len(set(indices)) != len(indices):
         raise BadVectorError(f"point {point.id}: sparse vector with unequal or repeated indices; check the sparse encoder")
-    if not _is_finite(values):
+    if not _fits_float32(values):
         raise BadVectorError(f"point {point.id}: sparse vector holds a number that is none in float32; check the sparse encoder")
 
 
-def _is_finite(values: Sequence[float]) -> bool:
-    """Whether float32 holds every value as a number. The quick way first: a sum of numbers within range is NaN if one is."""
-    if not values or (min(values) >= -FLOAT32_MAX and max(values) <= FLOAT32_MAX and math.isfinite(sum(values))):
-        return True
-    return all(-FLOAT32_MAX <= value <= FLOAT32_MAX for value in values)
+def _fits_float32(values: Sequence[float]) -> bool:
+    """Whether float32 holds every value as a number. A sum of numbers within the range is NaN only where one of them is."""
+    return not values or (min(values) >= -FLOAT32_MAX and max(values) <= FLOAT32_MAX and math.isfinite(sum(values)))
 
 
 def build_filter(dialect: Any, filters: Mapping[str, Any] | None) -> Any:

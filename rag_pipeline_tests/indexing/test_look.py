@@ -13,7 +13,7 @@ from rag_pipeline.indexing.look import LookMemory
 from rag_pipeline.schema import Block, Listing
 from rag_pipeline.settings import SourceSettings
 from rag_pipeline_tests.fakes.document_source import MemorySource
-from rag_pipeline_tests.indexing.test_manifest import fill, look, scan
+from rag_pipeline_tests.indexing.test_manifest import CHANGES, fill, look, scan
 
 LONG_AGO_S = 1_700_000_000
 
@@ -46,16 +46,7 @@ def test_a_second_look_at_what_did_not_change_lists_nothing(ledger: SqlLedger, s
     assert (bool(summary), summary.files, source.listings) == (False, 5, 0)
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        (lambda source: source.write("new.txt", b"new"), "1 files are new"),
-        (lambda source: source.write("0001.txt", b"edited"), "'0001.txt' was changed"),
-        (lambda source: source.delete("0001.txt"), "1 documents are gone"),
-        (lambda source: source.rename("0001.txt", "moved.txt"), "1 documents are gone"),
-        (lambda source: setattr(source, "is_missing", True), "cannot list"),
-    ],
-)
+@pytest.mark.parametrize(("change", "reason"), CHANGES)
 def test_every_kind_of_change_is_found_after_a_quiet_look(
     ledger: SqlLedger, source: MemorySource, memory: LookMemory, change: Callable[[MemorySource], None], reason: str
 ) -> None:
@@ -183,7 +174,7 @@ def edit_in_place(root: Path) -> None:
     os.utime(file, (LONG_AGO_S, LONG_AGO_S))
 
 
-CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
+FOLDER_CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "edited, its stamp set back": (edit_in_place, "was changed"),
     "new": (lambda root: (root / "part" / "new.md").write_text("new"), "1 files are new"),
     "new in a new folder": (lambda root: [(root / "x").mkdir(), (root / "x" / "new.md").write_text("new")], "1 files are new"),
@@ -210,7 +201,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("change", FOLDER_CHANGES)
 def test_every_change_of_a_real_folder_is_found_after_a_quiet_look(tmp_path: Path, ledger: SqlLedger, change: str) -> None:
     root = tmp_path / "docs"
     (root / "part").mkdir(parents=True)
@@ -222,7 +213,7 @@ def test_every_change_of_a_real_folder_is_found_after_a_quiet_look(tmp_path: Pat
     wait_until_not_racy(ledger, source)
     assert not look(ledger, source, memory=memory)
     assert memory.quiet is not None, "else nothing is remembered, and this test tests nothing"
-    act, reason = CHANGES[change]
+    act, reason = FOLDER_CHANGES[change]
     act(root)
     assert reason in look(ledger, source, memory=memory).reasons[0]
 

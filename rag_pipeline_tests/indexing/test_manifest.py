@@ -2,7 +2,7 @@ import os
 import random
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -367,17 +367,18 @@ def test_a_look_at_a_quiet_source_finds_nothing_and_writes_nothing(ledger: SqlLe
     assert ledger.scan_summary() == before
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        (lambda source: source.write("new.txt", b"new"), "1 files are new"),
-        (lambda source: source.write("0001.txt", b"edited"), "'0001.txt' was changed"),
-        (lambda source: source.delete("0001.txt"), "1 documents are gone"),
-        (lambda source: source.rename("0001.txt", "moved.txt"), "1 documents are gone"),
-        (lambda source: setattr(source, "url", "s3://elsewhere"), "another URL"),
-        (lambda source: setattr(source, "is_missing", True), "cannot list"),
-    ],
-)
+CHANGES: list[tuple[Callable[[MemorySource], None], str]] = [
+    (lambda source: source.write("new.txt", b"new"), "1 files are new"),
+    (lambda source: source.write("0001.txt", b"edited"), "'0001.txt' was changed"),
+    (lambda source: source.delete("0001.txt"), "1 documents are gone"),
+    (lambda source: source.rename("0001.txt", "moved.txt"), "1 documents are gone"),
+    (lambda source: setattr(source, "is_missing", True), "cannot list"),
+]
+"""What happens to a source, and how a look tells it."""
+MOVE = (lambda source: setattr(source, "url", "s3://elsewhere"), "another URL")
+
+
+@pytest.mark.parametrize(("change", "reason"), [*CHANGES, MOVE])
 def test_a_look_finds_every_kind_of_change_and_a_scan_settles_it(
     ledger: SqlLedger, source: MemorySource, change: object, reason: str
 ) -> None:
