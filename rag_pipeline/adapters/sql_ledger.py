@@ -1,6 +1,7 @@
 """The ledger in a SQL database: SQLite beside the index, or Postgres by URL."""
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -108,9 +109,13 @@ class SqlLedger:
             query = query.where(tables.documents.c.source == source)
         if bucket is not None:
             query = query.where(tables.documents.c.bucket == bucket)
+        once = sys.intern  # source and bucket are the same in many rows
         with self._database.reading() as connection:
-            rows = connection.execute(query).fetchall()
-        return {r[0]: DocumentRecord(r[0], r[1], r[2], r[3], r[4], FileStat(r[5], r[6], r[7]), r[8], r[9], r[10]) for r in rows}
+            rows = connection.execute(query.execution_options(yield_per=_ROWS_AT_ONCE))
+            return {
+                r[0]: DocumentRecord(r[0], once(r[1]), r[2], r[3], once(r[4]), FileStat(r[5], r[6], r[7]), r[8], r[9], r[10])
+                for r in rows
+            }
 
     def contents(self) -> Sequence[tuple[str, str, str, str]]:
         """Plain columns, as making whole records takes most of the time of reading them."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -50,9 +51,9 @@ def bucket_names(buckets: int) -> list[str]:
 
 
 def bucket_of(document: str, buckets: int) -> str:
-    """The bucket of a document id."""
+    """The bucket of a document id; equal names are one object, since every record holds one."""
     width = max(2, len(f"{buckets - 1:x}"))
-    return f"{int(document[:16], 16) % buckets:0{width}x}"
+    return sys.intern(f"{int(document[:16], 16) % buckets:0{width}x}")
 
 
 def point_id(*, source: str, document: str, ordinal: int, digest: str) -> str:

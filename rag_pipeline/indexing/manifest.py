@@ -168,14 +168,14 @@ def _batches(files: Sequence[SourceFile]) -> Iterator[list[SourceFile]]:
 
 
 def hash_file(source: DocumentSource, file: SourceFile) -> HashedFile | None:
-    """What one read of the file told; None where it is gone meanwhile."""
+    """What one read of the file told; None where it is gone meanwhile. An equal stat is the listing's own: one of each file."""
     try:
         stat, content_hash = source.digest(file.path)
     except FileNotFoundError:
         return None
     except UnstableDocumentError as error:
         return HashedFile(file.stat, unreadable_hash(document_id(source.name, file.path)), detail=error.detail)
-    return HashedFile(stat, content_hash)
+    return HashedFile(file.stat if stat == file.stat else stat, content_hash)
 
 
 def _findings(listing: Listing, plan: ChangePlan, hashes: Mapping[str, HashedFile | None]) -> _Findings:

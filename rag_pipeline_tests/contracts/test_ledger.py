@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from rag_pipeline.adapters import ledger_tables
+from rag_pipeline.adapters import ledger_tables, sql_ledger
 from rag_pipeline.adapters.sql_ledger import SqlLedger
 from rag_pipeline.errors import BackendRejectedError, BackendUnavailableError, StaleWriterError, StoreLockedError
 from rag_pipeline.indexing.identity import bucket_of, content_digest, document_id
@@ -101,6 +101,16 @@ def test_records_come_back_exactly(ledger: Ledger) -> None:
     commit(ledger, *records)
     assert ledger.documents() == {record.document_id: record for record in records}
     assert ledger.count_documents() == len(records)
+
+
+def test_records_are_read_in_pieces_and_share_their_names(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sql_ledger, "_ROWS_AT_ONCE", 2)
+    records = [record_of(f"{number}.txt", source="many-documents") for number in range(5)]
+    commit(ledger, *records)
+    held = ledger.documents()
+    assert held == {record.document_id: record for record in records}
+    assert len({id(record.source) for record in held.values()}) == 1
+    assert len({id(record.bucket) for record in held.values()}) == len({record.bucket for record in held.values()})
 
 
 def test_another_process_reads_what_was_committed(ledger: Ledger, url: str) -> None:

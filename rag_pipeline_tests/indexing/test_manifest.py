@@ -3,6 +3,7 @@ import random
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,10 @@ from rag_pipeline.errors import DeleteBrakeError, SourceUnavailableError
 from rag_pipeline.indexing.changes import ChangeKind, DeleteBrake, is_unreadable
 from rag_pipeline.indexing.identity import content_digest, document_id
 from rag_pipeline.indexing.look import HASHED_BY_A_LOOK, LookMemory, has_changes
-from rag_pipeline.indexing.manifest import scan_sources
+from rag_pipeline.indexing.manifest import hash_file, scan_sources
 from rag_pipeline.indexing.scan_report import SHOWN_CHANGES, ChangeSummary, ScanResult
 from rag_pipeline.ports import DocumentSource
-from rag_pipeline.schema import Block
+from rag_pipeline.schema import Block, SourceFile
 from rag_pipeline.settings import SourceSettings
 from rag_pipeline_tests.fakes.document_source import MemorySource, SteppedClock
 
@@ -224,6 +225,21 @@ def test_a_quiet_scan_reads_no_file(ledger: SqlLedger, source: MemorySource) -> 
     result = scan(ledger, source)
     assert source.reads == []
     assert result.counts.unchanged == 20
+
+
+def test_a_file_has_one_stat_however_often_it_was_asked_for(source: MemorySource) -> None:
+    fill(source, 1)
+    (listed,) = source.list_files().files
+    hashed = hash_file(source, SourceFile(listed.path, replace(listed.stat)))
+    assert hashed is not None
+    assert hashed.stat == listed.stat
+    again = hash_file(source, listed)
+    assert again is not None
+    assert again.stat is listed.stat
+    source.write(listed.path, b"longer than before")
+    grown = hash_file(source, listed)
+    assert grown is not None
+    assert grown.stat != listed.stat
 
 
 def test_the_ledger_is_read_before_the_source_is_listed(
