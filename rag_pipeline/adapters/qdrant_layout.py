@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, TypeVar
 
 import numpy as np
@@ -83,7 +84,22 @@ def check_points(points: Sequence[Point], dimension: int) -> None:
             check_vector(point.vector, dimension, owner=f"point {point.id}")
         _check_sparse(point)
     for start in range(0, len(points), CHECKED_TOGETHER):
-        _check_norms(points[start : start + CHECKED_TOGETHER], dimension)
+        together = points[start : start + CHECKED_TOGETHER]
+        _check_weights(together)
+        _check_norms(together, dimension)
+
+
+def _check_weights(points: Sequence[Point]) -> None:
+    if _fit_float32(chain.from_iterable(point.sparse.values for point in points)):
+        return
+    point = next(point for point in points if not _fit_float32(point.sparse.values))
+    raise BadVectorError(f"point {point.id}: sparse vector holds a number that is none in float32; check the sparse encoder")
+
+
+def _fit_float32(values: Iterable[float]) -> bool:
+    """Whether float32 holds every value as a number. NaN is in no relation to anything, so it makes the largest no number."""
+    numbers = np.fromiter(values, dtype=np.float64)
+    return bool(np.abs(numbers).max(initial=0.0) <= FLOAT32_MAX)
 
 
 def _check_norms(points: Sequence[Point], dimension: int) -> None:
@@ -110,13 +126,6 @@ def _check_sparse(point: Point) -> None:
     indices, values = point.sparse.indices, point.sparse.values
     if len(indices) != len(values) or len(set(indices)) != len(indices):
         raise BadVectorError(f"point {point.id}: sparse vector with unequal or repeated indices; check the sparse encoder")
-    if not _fits_float32(values):
-        raise BadVectorError(f"point {point.id}: sparse vector holds a number that is none in float32; check the sparse encoder")
-
-
-def _fits_float32(values: Sequence[float]) -> bool:
-    """Whether float32 holds every value as a number. A sum of numbers within the range is NaN only where one of them is."""
-    return not values or (min(values) >= -FLOAT32_MAX and max(values) <= FLOAT32_MAX and math.isfinite(sum(values)))
 
 
 def build_filter(dialect: Any, filters: Mapping[str, Any] | None) -> Any:
