@@ -5,9 +5,29 @@ graph to search for every question. So the first eight have the size of the sett
 eighth of what is there: written in one go, 8 segments at 256 MiB of vectors and some 22 at 1.5 GiB.
 """
 
+from collections.abc import Callable, Sequence
+
+from rag_pipeline.schema import Point
+
 SEGMENTS_OF_ONE_SIZE = 8
 
 
-def segment_bytes(held_bytes: int, *, least_bytes: float) -> float:
-    """Bytes of vectors that are worth an index of their own in a collection that holds so many."""
-    return max(least_bytes, held_bytes / SEGMENTS_OF_ONE_SIZE)
+class Filling:
+    """The vectors of a collection that no graph holds yet."""
+
+    def __init__(self, *, least_bytes: float) -> None:
+        """``least_bytes``: of vectors that are worth an index of their own in a small collection."""
+        self._least_bytes = least_bytes
+        self._unindexed_bytes = 0
+
+    def add(self, points: Sequence[Point]) -> None:
+        """To be told of everything that is written."""
+        self._unindexed_bytes += sum(point.vector.nbytes for point in points)
+
+    def is_segment(self, held_bytes: Callable[[], int]) -> bool:
+        """Whether so much is worth an index of its own. ``held_bytes``: of the whole collection, asked only where it matters."""
+        return self._unindexed_bytes >= self._least_bytes and self._unindexed_bytes * SEGMENTS_OF_ONE_SIZE >= held_bytes()
+
+    def clear(self) -> None:
+        """All is indexed."""
+        self._unindexed_bytes = 0

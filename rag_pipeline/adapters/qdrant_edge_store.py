@@ -3,6 +3,7 @@
 import shutil
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 
 import qdrant_edge
 
-from rag_pipeline.adapters import edge_segments, edge_shards
+from rag_pipeline.adapters import edge_shards
 from rag_pipeline.adapters import qdrant_layout as layouts
 from rag_pipeline.adapters.edge_folder import EdgeFolder
 from rag_pipeline.adapters.edge_lock import EdgeLock
+from rag_pipeline.adapters.edge_segments import Filling
+from rag_pipeline.adapters.process_memory import give_back_free_memory
 from rag_pipeline.adapters.qdrant_layout import DENSE, SPARSE, SYSTEM, rejected
 from rag_pipeline.errors import BackendUnavailableError
 from rag_pipeline.schema import CollectionInfo, CollectionLayout, Hit, Point, SparseVector, StoredPoint, Vector
@@ -57,9 +60,9 @@ class QdrantEdgeStore:
         self._min_free_mb = min_free_mb
         self._tuning = tuning
         self._segment_bytes = tuning.segment_mb * 2**20
+        self._fillings: defaultdict[str, Filling] = defaultdict(self._filling)
         self._shards: dict[str, qdrant_edge.EdgeShard] = {}
         self._flushed_s: dict[str, float] = {}
-        self._unindexed_bytes: dict[str, int] = {}
         self._specs: dict[str, dict[str, Any]] = {}
         self._mutex = threading.RLock()
 
@@ -175,7 +178,7 @@ class QdrantEdgeStore:
             shard = self._shard(name)
             shard.optimize()
             shard.flush()
-            self._unindexed_bytes[name] = 0
+            self._fillings[name].clear()
 
     def purge(self, name: str) -> bool:
         """Writes the collection anew from what a reader sees of it: log, segments and pages of deleted points go whole."""
@@ -184,15 +187,14 @@ class QdrantEdgeStore:
             draft = self._folder.start_shard(name)
             with _translated(f"writing '{name}' anew"):
                 shard = edge_shards.create(draft, edge_shards.config(spec, self._tuning))
-                unindexed_bytes = held_bytes = 0
+                filling = self._filling()
                 for batch in _batches(self._points(name)):
                     self._check_free_space()
                     shard.update(qdrant_edge.UpdateOperation.upsert_points([_engine_point(point) for point in batch]))
-                    batch_bytes = sum(point.vector.nbytes for point in batch)
-                    unindexed_bytes, held_bytes = unindexed_bytes + batch_bytes, held_bytes + batch_bytes
-                    if unindexed_bytes >= edge_segments.segment_bytes(held_bytes, least_bytes=self._segment_bytes):
+                    filling.add(batch)
+                    if filling.is_segment(lambda: _held_bytes(shard, spec)):
                         shard.optimize()
-                        unindexed_bytes = 0
+                        filling.clear()
                 shard.optimize()
                 shard.flush()
                 shard.close()
@@ -301,19 +303,17 @@ class QdrantEdgeStore:
             self._shards[name].flush()
             self._flushed_s[name] = time.monotonic()
 
+    def _filling(self) -> Filling:
+        return Filling(least_bytes=self._segment_bytes)
+
     def _index_sometimes(self, name: str, batch: Sequence[Point]) -> None:
-        self._unindexed_bytes[name] = self._unindexed_bytes.get(name, 0) + sum(point.vector.nbytes for point in batch)
-        if self._is_segment(name, self._unindexed_bytes[name]):
+        filling = self._fillings[name]
+        filling.add(batch)
+        if filling.is_segment(lambda: _held_bytes(self._shard(name), self._spec(name))):
             self._close_shard(name)  # what was mapped for writing is let go before the same files are mapped for reading
             self.optimize(name)
             self._close_shard(name)
-
-    def _is_segment(self, name: str, unindexed_bytes: int) -> bool:
-        """Whether so much is worth an index of its own."""
-        if unindexed_bytes < self._segment_bytes:
-            return False
-        held_bytes = self._shard(name).info().points_count * self._spec(name)["dimension"] * layouts.NUMBER_BYTES_PROTOBUF
-        return unindexed_bytes >= edge_segments.segment_bytes(held_bytes, least_bytes=self._segment_bytes)
+            give_back_free_memory()
 
     def _check_free_space(self) -> None:
         # The engine maps files larger than what is written; on a full disk a write to them kills the process.
@@ -336,6 +336,11 @@ def _translated(doing: str) -> Iterator[None]:
         if "No space left" in str(error):
             raise BackendUnavailableError(f"{doing} failed: the disk is full; free some space", system=SYSTEM) from error
         raise rejected(f"{doing} failed: {str(error)[:200]}") from error
+
+
+def _held_bytes(shard: qdrant_edge.EdgeShard, spec: Mapping[str, Any]) -> int:
+    """Of the vectors of all points."""
+    return int(shard.info().points_count * spec["dimension"] * layouts.NUMBER_BYTES_PROTOBUF)
 
 
 def _batches(points: Iterable[Point]) -> Iterator[list[Point]]:

@@ -553,6 +553,21 @@ def test_every_payload_index_stands_before_the_first_point(store: QdrantEdgeStor
     assert indexed == {"bucket", "document_id", "source", "path", "uri", "type", "format", "kind", "page", "ordinal"}
 
 
+def test_indexes_stay_in_their_files(store: QdrantEdgeStore, folder: Path) -> None:
+    """The engine would read them whole at every opening: some 2 KB a point."""
+    store.create_collection("docs-1", LAYOUT)
+    store.upsert("docs-1", points(2000))
+    store.optimize("docs-1")
+    store.close()
+    place = folder / "collections" / "docs-1" / "shard"
+    config = json.loads((place / "edge_config.json").read_text())
+    shard = qdrant_edge.EdgeShard.load(str(place))
+    indexes = {key: index.params.memory for key, index in shard.info().payload_schema.items()}
+    shard.close()
+    assert config["sparse_vectors"]["bm25"]["memory"] == config["id_tracker_memory"] == "cold"
+    assert indexes == dict.fromkeys(indexes, qdrant_edge.Memory.Cold)
+
+
 def test_optimizing_again_is_cheap(store: QdrantEdgeStore) -> None:
     store.create_collection("docs-1", LAYOUT)
     store.upsert("docs-1", points(2000))
