@@ -18,6 +18,12 @@ def table(result: ScenarioResult) -> list[tuple[str, ...]]:
     return [_line(result, row) for row in result.rows]
 
 
+def groups(result: ScenarioResult) -> dict[str, list[tuple[str, str]]]:
+    """Facts that hold several figures, each as the lines of a table of its own."""
+    held = {name: facts for name, facts in result.facts.items() if isinstance(facts, Mapping)}
+    return {name: [(key.replace("_", " "), _value(value)) for key, value in facts.items()] for name, facts in held.items()}
+
+
 def _line(result: ScenarioResult, row: Row) -> tuple[str, ...]:
     if row.wall is None:
         return (row.name, f"did not run: {row.failure}", "", "", "", "")
@@ -64,14 +70,20 @@ def show(result: ScenarioResult) -> None:
     for line in table(result):
         shown.add_row(*line)
     console.print(shown if result.rows else f"{result.key}: {result.title}")
+    for name, lines in groups(result).items():
+        figures = Table(name, "")
+        for figure in lines:
+            figures.add_row(*figure)
+        console.print(figures)
     for line in _remarks(result):
         console.print(f"  {line}", markup=False)
 
 
 def _remarks(result: ScenarioResult) -> list[str]:
     lines = [f"did not run: {result.failure}"] if result.failure else []
-    if result.facts:
-        lines.append(_facts(result.facts))
+    single = {name: value for name, value in result.facts.items() if not isinstance(value, Mapping)}
+    if single:
+        lines.append(_facts(single))
     return [*lines, *result.notes]
 
 
@@ -94,6 +106,7 @@ def _section(result: ScenarioResult, image: str | None) -> str:
     parts = [f"### {result.key.upper()}: {result.title}"]
     if result.rows:
         parts.append(_markdown(HEAD, table(result)))
+    parts += [_markdown((name, ""), lines) for name, lines in groups(result).items()]
     if image:
         parts.append(f"![{result.title}]({image})")
     remarks = [*_remarks(result), _conditions(result)]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.suite.plots import draw
-from benchmarks.suite.report import BEGIN, END, page_part, replace_part, table, write_page
+from benchmarks.suite.report import BEGIN, END, page_part, replace_part, show, table, write_page
 from benchmarks.suite.results import OURS, Row, ScenarioResult, load, save, scenario_order
 
 FIVE = [2.0, 2.0, 2.1, 1.9, 2.0]
@@ -83,6 +83,16 @@ def test_the_page_has_table_plot_note_and_machine(tmp_path: Path) -> None:
     assert "- a note" in text
     assert "a processor, 2 cores" in text
     assert (tmp_path / "images" / "performance-s1.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_figures_of_a_fact_are_a_table_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = {"edge": {"points_per_s": 4600, "recall": 1.0}, "chunks": 7}
+    stored = ScenarioResult("s9", "The store alone", facts=facts)
+    assert "| edge |  |\n| --- | --- |\n| points per s | 4,600 |\n| recall | 1.0 |\n\n- chunks 7" in page_part({"s9": stored}, {})
+    show(stored)
+    told = capsys.readouterr().out
+    assert "points per s │ 4,600" in told
+    assert "chunks 7" in told
 
 
 def test_one_bar_is_no_plot(tmp_path: Path) -> None:
