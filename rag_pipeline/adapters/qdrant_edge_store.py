@@ -81,10 +81,10 @@ class QdrantEdgeStore:
     def _make(self, name: str, spec: Mapping[str, Any]) -> None:
         if name in self._folder.aliases():
             raise rejected(f"'{name}' is an alias already; give the collection another name")
-        config = edge_shards.config(spec, self._tuning)
+        edge_shards.config(spec, self._tuning)
         draft = self._folder.start(name, spec)
         with _translated(f"making '{name}'"):
-            shard = edge_shards.create(draft, config)
+            shard = edge_shards.create(draft, spec, self._tuning)
             shard.flush()
             shard.close()
         self._folder.finish(name)
@@ -186,7 +186,7 @@ class QdrantEdgeStore:
             spec = self._spec(name)
             draft = self._folder.start_shard(name)
             with _translated(f"writing '{name}' anew"):
-                shard = edge_shards.create(draft, edge_shards.config(spec, self._tuning))
+                shard = edge_shards.create(draft, spec, self._tuning)
                 filling = self._filling()
                 for batch in _batches(self._points(name)):
                     self._check_free_space()

@@ -2,6 +2,7 @@
 
 from qdrant_client import models
 
+from rag_pipeline.adapters.qdrant_layout import INTEGER_INDEXES, KEYWORD_INDEXES
 from rag_pipeline.settings.store import OptimizerSettings, QuantizationSettings, ServerStoreSettings
 
 NO_INDEXING = 0
@@ -18,6 +19,20 @@ def dense_params(tuning: ServerStoreSettings, *, size: int, distance: models.Dis
         hnsw_config=models.HnswConfigDiff(m=hnsw.m, ef_construct=hnsw.ef_construct, on_disk=hnsw.on_disk),
         quantization_config=_quantization(tuning.quantization),
     )
+
+
+def sparse_params(tuning: ServerStoreSettings) -> models.SparseVectorParams:
+    """The weights of words of a new collection."""
+    index = models.SparseIndexParams(on_disk=tuning.indexes_on_disk or None)
+    return models.SparseVectorParams(modifier=models.Modifier.IDF, index=index)
+
+
+def payload_indexes(tuning: ServerStoreSettings) -> dict[str, models.KeywordIndexParams | models.IntegerIndexParams]:
+    """By payload key."""
+    on_disk = tuning.indexes_on_disk or None
+    word = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, on_disk=on_disk)
+    number = models.IntegerIndexParams(type=models.IntegerIndexType.INTEGER, lookup=True, range=True, on_disk=on_disk)
+    return {**dict.fromkeys(KEYWORD_INDEXES, word), **dict.fromkeys(INTEGER_INDEXES, number)}
 
 
 def optimizers_while_loading(optimizers: OptimizerSettings) -> models.OptimizersConfigDiff:

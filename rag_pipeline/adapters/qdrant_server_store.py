@@ -13,7 +13,13 @@ from qdrant_client.connection import get_channel
 from rag_pipeline.adapters import qdrant_layout as layouts
 from rag_pipeline.adapters.qdrant_layout import DENSE, SPARSE, SYSTEM, rejected
 from rag_pipeline.adapters.qdrant_server_errors import call, write
-from rag_pipeline.adapters.qdrant_server_layout import NO_INDEXING, dense_params, optimizers_while_loading
+from rag_pipeline.adapters.qdrant_server_layout import (
+    NO_INDEXING,
+    dense_params,
+    optimizers_while_loading,
+    payload_indexes,
+    sparse_params,
+)
 from rag_pipeline.adapters.qdrant_upserts import EncodedSender, PointWriter, ShippedSender
 from rag_pipeline.errors import BackendUnavailableError
 from rag_pipeline.schema import CollectionInfo, CollectionLayout, Hit, Point, SparseVector, StoredPoint, Vector
@@ -98,7 +104,7 @@ class QdrantServerStore:
                 or client.create_collection(
                     name,
                     vectors_config={DENSE: dense},
-                    sparse_vectors_config={SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF)},
+                    sparse_vectors_config={SPARSE: sparse_params(self._tuning)},
                     optimizers_config=optimizers_while_loading(self._tuning.optimizers),
                     shard_number=self._tuning.shard_number,
                     replication_factor=self._tuning.replication_factor,
@@ -110,14 +116,12 @@ class QdrantServerStore:
         self._check_metadata(name, metadata)
 
     def _create_indexes(self, name: str, *, present: set[str]) -> None:
-        kinds = dict.fromkeys(layouts.KEYWORD_INDEXES, models.PayloadSchemaType.KEYWORD)
-        kinds |= dict.fromkeys(layouts.INTEGER_INDEXES, models.PayloadSchemaType.INTEGER)
-        for key, kind in kinds.items():
+        for key, index in payload_indexes(self._tuning).items():
             if key not in present:
-                self._create_index(name, key=key, kind=kind)
+                self._create_index(name, key=key, index=index)
 
-    def _create_index(self, name: str, *, key: str, kind: models.PayloadSchemaType) -> None:
-        self._write(f"indexing '{key}' of '{name}'", lambda client: client.create_payload_index(name, key, kind, wait=True))
+    def _create_index(self, name: str, *, key: str, index: models.KeywordIndexParams | models.IntegerIndexParams) -> None:
+        self._write(f"indexing '{key}' of '{name}'", lambda client: client.create_payload_index(name, key, index, wait=True))
 
     def collections(self) -> list[str]:
         return sorted(item.name for item in self._call("listing collections", _get_collections))

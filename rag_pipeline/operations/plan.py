@@ -76,7 +76,7 @@ def estimate_space(project: Project, chosen: Collections) -> Space:
     """What the candidate still needs, by the number of points that are live now and those that it has already."""
     live = _points(project, chosen.live.name if chosen.live else chosen.target.name)
     begun = _points(project, chosen.candidate.name) if chosen.candidate else 0
-    return space_of(max(0, live - begun), project.spec.vector_space.dimension)
+    return _space(project, live - begun, project.spec.vector_space.dimension)
 
 
 def space_problem(project: Project, space: Space) -> str | None:
@@ -103,7 +103,11 @@ def _plan_of(project: Project, ledger: Ledger, chosen: Collections, spec: IndexS
 
 def _space_after(project: Project, plan: Plan, collection: str, dimension: int) -> Space:
     """Of the collection once the plan is done."""
-    return space_of(max(0, _points(project, collection) + plan.upsert - plan.delete), dimension)
+    return _space(project, _points(project, collection) + plan.upsert - plan.delete, dimension)
+
+
+def _space(project: Project, points: int, dimension: int) -> Space:
+    return space_of(max(0, points), dimension, indexes_on_disk=project.settings.store.indexes_on_disk)
 
 
 def _plan_release(project: Project, ledger: Ledger, chosen: Collections, rate: float | None) -> ReleasePlan | None:

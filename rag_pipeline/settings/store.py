@@ -62,6 +62,10 @@ class VectorIndexSettings(Section):
     vectors_on_disk: bool = Field(
         default=False, description="Reads dense vectors from the disk when wanted instead of holding them in memory."
     )
+    indexes_on_disk: bool = Field(
+        default=False,
+        description="Reads the indexes of words and payload from the disk when wanted; in memory they take about 2 KB a point.",
+    )
 
 
 class EdgeStoreSettings(VectorIndexSettings):
@@ -73,6 +77,10 @@ class EdgeStoreSettings(VectorIndexSettings):
     vectors_on_disk: bool = Field(
         default=True,
         description="Maps dense vectors and reads them when wanted; `false` reads all of them at every opening.",
+    )
+    indexes_on_disk: bool = Field(
+        default=True,
+        description="Maps the indexes of words and payload; `false` makes them memory at every opening, about 2 KB a point.",
     )
     segment_mb: float = Field(
         default=32,

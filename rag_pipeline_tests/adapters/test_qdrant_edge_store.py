@@ -553,8 +553,11 @@ def test_every_payload_index_stands_before_the_first_point(store: QdrantEdgeStor
     assert indexed == {"bucket", "document_id", "source", "path", "uri", "type", "format", "kind", "page", "ordinal"}
 
 
-def test_indexes_stay_in_their_files(store: QdrantEdgeStore, folder: Path) -> None:
+@pytest.mark.parametrize("is_on_disk", [True, False])
+def test_indexes_stay_in_their_files_unless_memory_is_wanted(folder: Path, is_on_disk: bool) -> None:
     """The engine would read them whole at every opening: some 2 KB a point."""
+    tuning = EdgeStoreSettings(indexes_on_disk=is_on_disk)
+    store = QdrantEdgeStore(folder, lock_wait_s=1, on_wait=print, tuning=tuning)
     store.create_collection("docs-1", LAYOUT)
     store.upsert("docs-1", points(2000))
     store.optimize("docs-1")
@@ -564,8 +567,9 @@ def test_indexes_stay_in_their_files(store: QdrantEdgeStore, folder: Path) -> No
     shard = qdrant_edge.EdgeShard.load(str(place))
     indexes = {key: index.params.memory for key, index in shard.info().payload_schema.items()}
     shard.close()
-    assert config["sparse_vectors"]["bm25"]["memory"] == config["id_tracker_memory"] == "cold"
-    assert indexes == dict.fromkeys(indexes, qdrant_edge.Memory.Cold)
+    wanted = "cold" if is_on_disk else None
+    assert config["sparse_vectors"]["bm25"].get("memory") == config.get("id_tracker_memory") == wanted
+    assert indexes == dict.fromkeys(indexes, qdrant_edge.Memory.Cold if is_on_disk else None)
 
 
 def test_optimizing_again_is_cheap(store: QdrantEdgeStore) -> None:

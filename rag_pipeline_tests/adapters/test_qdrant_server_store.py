@@ -396,6 +396,7 @@ def test_new_collection_is_laid_out_as_the_settings_say(qdrant: LoopbackQdrant) 
         hnsw=HnswSettings(m=24, ef_construct=64, on_disk=True, ef_search=200),
         quantization=QuantizationSettings(kind="binary", in_memory=False, oversampling=4),
         vectors_on_disk=True,
+        indexes_on_disk=True,
         shard_number=3,
         replication_factor=2,
         write_consistency_factor=2,
@@ -408,6 +409,9 @@ def test_new_collection_is_laid_out_as_the_settings_say(qdrant: LoopbackQdrant) 
     assert (dense.hnsw_config.m, dense.hnsw_config.ef_construct, dense.hnsw_config.on_disk, dense.on_disk) == (24, 64, True, True)
     assert dense.quantization_config.HasField("binary")
     assert not dense.quantization_config.binary.always_ram
+    assert request.sparse_vectors_config.map["bm25"].index.on_disk
+    assert [index.field_index_params.keyword_index_params.on_disk for index in qdrant.field_indexes[:8]] == [True] * 8
+    assert [index.field_index_params.integer_index_params.on_disk for index in qdrant.field_indexes[8:]] == [True] * 2
     optimizers = request.optimizers_config
     assert (optimizers.indexing_threshold, optimizers.default_segment_number, optimizers.max_segment_size) == (0, 4, 50_000)
     assert optimizers.deleted_threshold == 0.5
@@ -424,5 +428,7 @@ def test_default_settings_ask_for_nothing_special(qdrant: LoopbackQdrant) -> Non
     (request,) = qdrant.created
     assert not any(request.HasField(name) for name in ("shard_number", "replication_factor", "write_consistency_factor"))
     assert not request.vectors_config.params_map.map["dense"].HasField("quantization_config")
+    assert not request.sparse_vectors_config.map["bm25"].index.HasField("on_disk")
+    assert not any(index.field_index_params.keyword_index_params.HasField("on_disk") for index in qdrant.field_indexes)
     store.search_dense("docs-1", np.ones(4, dtype=np.float32), limit=1)
     assert not qdrant.queries[0].HasField("params")

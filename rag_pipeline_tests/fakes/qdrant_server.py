@@ -5,7 +5,7 @@ the contract of VectorStore through the adapter.
 
 Tests set ``version``, ``is_meeting`` to let no upsert pass alone, ``fails_with``, ``write_status``, ``collection_status`` (and
 ``next_statuses``, told one by one before it), and read ``calls``, ``writes``, ``created``,
-``queries`` and ``indexing_thresholds_kb``.
+``field_indexes``, ``queries`` and ``indexing_thresholds_kb``.
 """
 
 import threading
@@ -37,6 +37,7 @@ class LoopbackQdrant:
         self.calls: list[str] = []
         self.writes: list[Any] = []
         self.created: list[Any] = []
+        self.field_indexes: list[Any] = []
         self.queries: list[Any] = []
         self.client = QdrantClient(":memory:")
         self._mutex = threading.Lock()
@@ -183,6 +184,7 @@ class _Points(messages.PointsServicer):
 
     def CreateFieldIndex(self, request: Any, context: grpc.ServicerContext) -> Any:
         kind = _FIELD_KINDS[request.field_type]
+        self.owner.field_indexes.append(request)
         result = self.owner.answer(
             context,
             "CreateFieldIndex",
