@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rag_pipeline.indexing.chunking.context import ARROW
 from rag_pipeline.ports import Masker
 from rag_pipeline.project import Project
 
@@ -42,7 +43,9 @@ def find_leaks(project: Project, buckets: Sequence[str] | None = None) -> LeakRe
 
 def _look_at(payload: Mapping[str, Any], masker: Masker, report: LeakReport) -> None:
     report.points += 1
-    texts = (text for field_name in LOOKED_AT for text in _texts(payload.get(field_name)))
+    # Headings were masked one by one, and are looked at so: in the middle of a line `26.3.3.1. Backing up` reads as an address.
+    parts = {**payload, "context": str(payload.get("context", "")).split(ARROW)}
+    texts = (text for field_name in LOOKED_AT for text in _texts(parts.get(field_name)))
     found = masker.count_leaks(str(payload.get("source", "")), texts)
     if found:
         report.leaks.update(found)

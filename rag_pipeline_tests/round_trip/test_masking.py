@@ -58,6 +58,18 @@ def test_a_new_rule_reads_the_sources_that_it_touches_and_embeds_only_other_text
     back.close()
 
 
+def test_the_second_look_reads_headings_as_masking_did(folder: Path) -> None:
+    copying = "Copy the folder, then ask 8.8.4.4 for more. " * 100
+    numbered = f"# Guide\n\n## 26.3. Backups\n\n{copying}\n\n### 26.3.3.1. Backing up\n\n{copying}\n"
+    fill(folder / "docs", {"guide.md": numbered})
+    project = under(folder, ON)
+    go_on(project)
+    assert any(payload["context"].endswith(" > 26.3.3.1. Backing up") for payload in dump(project).values())
+    assert "8.8.4.4" not in texts(project)
+    assert find_leaks(project).is_clean
+    project.close()
+
+
 def test_equal_content_in_a_source_of_another_policy_is_not_taken_over(folder: Path) -> None:
     project = under(folder, {**ON, "sources": {"staff": {"enabled": False}}})
     go_on(project)
