@@ -22,6 +22,7 @@ from rag_pipeline_tests.guardrails.pii.people import DISGUISES, Value, values
 from rag_pipeline_tests.projects import dump, index_once, open_project, write_settings
 
 pytestmark = pytest.mark.deep
+EXAMPLES = Path(__file__).parents[2] / "examples" / "documents"
 DOCUMENTS, SEED = 500, 4
 DISGUISED_SHARE = 0.95
 FILLER = "The committee met again and went through the points of the day, one after the other, until all was said. "
@@ -119,6 +120,15 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Pla
     folder = tmp_path_factory.mktemp("pii")
     yield folder, write_corpus(folder / "docs", SEED)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_the_demo_has_nothing_left_to_tell(tmp_path: Path) -> None:
+    """Its pages have numbered sections, versions and addresses of examples."""
+    project = open_project(write_settings(tmp_path, docs=EXAMPLES, pii={"enabled": True}))
+    _, report = index_once(project)
+    assert report.parsed == len([file for file in EXAMPLES.rglob("*") if file.is_file()])
+    assert dict(find_leaks(project).leaks) == {}
+    project.close()
 
 
 def test_nothing_plain_and_hardly_anything_disguised_is_left(
