@@ -260,16 +260,18 @@ def bench_memory(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def _peaks_mib(command: list[str]) -> dict[str, int]:
-    """The most that the process held of its own, and of that and the files it maps together, which the system can drop."""
-    peaks = {"own": 0, "with_files": 0}
+    """The most that the process held of its own, as sampled, and of that with the files it maps, which the system can drop."""
+    peaks = {"own": 0}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         while process.poll() is None:
             own_kb = _status_kb(process.pid, "RssAnon")
             peaks["own"] = max(peaks["own"], own_kb // 1024)
             time.sleep(0.01)
         assert process.stdout is not None
-        peaks["with_files"] = int(process.stdout.read() or sys.exit("the first index failed"))
-    return peaks
+        told = process.stdout.read()
+    if process.returncode:
+        sys.exit("a first index failed")
+    return {**peaks, "with_files": int(told)}
 
 
 def _status_kb(process: int, name: str) -> int:

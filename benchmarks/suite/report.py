@@ -20,7 +20,7 @@ def table(result: ScenarioResult) -> list[tuple[str, ...]]:
 
 def groups(result: ScenarioResult) -> dict[str, list[tuple[str, str]]]:
     """Facts that hold several figures, each as the lines of a table of its own."""
-    held = {name: facts for name, facts in result.facts.items() if isinstance(facts, Mapping)}
+    held = {name: _shown(facts) for name, facts in _shown(result.facts).items() if isinstance(facts, Mapping)}
     return {name: [(key.replace("_", " "), _value(value)) for key, value in facts.items()] for name, facts in held.items()}
 
 
@@ -46,8 +46,11 @@ def _number(value: float) -> str:
 
 
 def _facts(facts: Mapping[str, Any]) -> str:
-    shown = {name: value for name, value in facts.items() if name not in HIDDEN and value is not None}
-    return ", ".join(f"{name.replace('_', ' ')} {_value(value)}" for name, value in shown.items())
+    return ", ".join(f"{name.replace('_', ' ')} {_value(value)}" for name, value in _shown(facts).items())
+
+
+def _shown(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in facts.items() if name not in HIDDEN and value is not None}
 
 
 def _value(value: Any) -> str:

@@ -22,9 +22,9 @@ _DISTANCES = {
 }
 
 
-def create(folder: Path, spec: Mapping[str, Any], tuning: EdgeStoreSettings) -> qdrant_edge.EdgeShard:
-    """An empty shard in the folder, with its payload indexes. Raises BackendRejectedError as ``config`` does."""
-    shard = qdrant_edge.EdgeShard.create(str(folder), config(spec, tuning))
+def create(folder: Path, config: qdrant_edge.EdgeConfig, tuning: EdgeStoreSettings) -> qdrant_edge.EdgeShard:
+    """An empty shard in the folder, with its payload indexes."""
+    shard = qdrant_edge.EdgeShard.create(str(folder), config)
     memory = _index_memory(tuning)
     indexes: dict[str, Any] = dict.fromkeys(layouts.KEYWORD_INDEXES, qdrant_edge.KeywordIndexParams(memory=memory))
     number = qdrant_edge.IntegerIndexParams(lookup=True, range=True, memory=memory)

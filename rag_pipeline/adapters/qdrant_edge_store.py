@@ -81,10 +81,10 @@ class QdrantEdgeStore:
     def _make(self, name: str, spec: Mapping[str, Any]) -> None:
         if name in self._folder.aliases():
             raise rejected(f"'{name}' is an alias already; give the collection another name")
-        edge_shards.config(spec, self._tuning)
+        config = edge_shards.config(spec, self._tuning)
         draft = self._folder.start(name, spec)
         with _translated(f"making '{name}'"):
-            shard = edge_shards.create(draft, spec, self._tuning)
+            shard = edge_shards.create(draft, config, self._tuning)
             shard.flush()
             shard.close()
         self._folder.finish(name)
@@ -116,6 +116,7 @@ class QdrantEdgeStore:
             if holders:
                 raise layouts.behind_alias(name, holders)
             self._close_shard(name)
+            self._fillings.pop(name, None)
             if self._folder.exists(name):
                 self._folder.remove(name)
 
@@ -186,7 +187,7 @@ class QdrantEdgeStore:
             spec = self._spec(name)
             draft = self._folder.start_shard(name)
             with _translated(f"writing '{name}' anew"):
-                shard = edge_shards.create(draft, spec, self._tuning)
+                shard = edge_shards.create(draft, edge_shards.config(spec, self._tuning), self._tuning)
                 filling = self._filling()
                 for batch in _batches(self._points(name)):
                     self._check_free_space()
@@ -195,11 +196,13 @@ class QdrantEdgeStore:
                     if filling.is_segment(lambda: _held_bytes(shard, spec)):
                         shard.optimize()
                         filling.clear()
+                        give_back_free_memory()
                 shard.optimize()
                 shard.flush()
                 shard.close()
             self._close_shard(name)
             self._folder.use_shard(name, draft)
+            self._fillings.pop(name, None)
             return True
 
     def _points(self, name: str) -> Iterator[Point]:
@@ -339,7 +342,7 @@ def _translated(doing: str) -> Iterator[None]:
 
 
 def _held_bytes(shard: qdrant_edge.EdgeShard, spec: Mapping[str, Any]) -> int:
-    """Of the vectors of all points."""
+    """Bytes that the vectors of all points fill."""
     return int(shard.info().points_count * spec["dimension"] * layouts.NUMBER_BYTES_PROTOBUF)
 
 

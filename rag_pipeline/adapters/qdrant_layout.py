@@ -98,7 +98,10 @@ def _check_weights(points: Sequence[Point]) -> None:
 
 def _fit_float32(values: Iterable[float]) -> bool:
     """Whether float32 holds every value as a number. NaN is in no relation to anything, so it makes the largest no number."""
-    numbers = np.fromiter(values, dtype=np.float64)
+    try:
+        numbers = np.fromiter(values, dtype=np.float64)
+    except (OverflowError, TypeError, ValueError):  # an integer of hundreds of digits, or no number at all
+        return False
     return bool(np.abs(numbers).max(initial=0.0) <= FLOAT32_MAX)
 
 

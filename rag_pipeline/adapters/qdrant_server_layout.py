@@ -28,7 +28,7 @@ def sparse_params(tuning: ServerStoreSettings) -> models.SparseVectorParams:
 
 
 def payload_indexes(tuning: ServerStoreSettings) -> dict[str, models.KeywordIndexParams | models.IntegerIndexParams]:
-    """By payload key."""
+    """The index of each payload key that has one."""
     on_disk = tuning.indexes_on_disk or None
     word = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, on_disk=on_disk)
     number = models.IntegerIndexParams(type=models.IntegerIndexType.INTEGER, lookup=True, range=True, on_disk=on_disk)

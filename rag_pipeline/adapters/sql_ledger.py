@@ -109,13 +109,8 @@ class SqlLedger:
             query = query.where(tables.documents.c.source == source)
         if bucket is not None:
             query = query.where(tables.documents.c.bucket == bucket)
-        once = sys.intern  # source and bucket are the same in many rows
         with self._database.reading() as connection:
-            rows = connection.execute(query.execution_options(yield_per=_ROWS_AT_ONCE))
-            return {
-                r[0]: DocumentRecord(r[0], once(r[1]), r[2], r[3], once(r[4]), FileStat(r[5], r[6], r[7]), r[8], r[9], r[10])
-                for r in rows
-            }
+            return {row[0]: _record(row) for row in connection.execute(query.execution_options(yield_per=_ROWS_AT_ONCE))}
 
     def contents(self) -> Sequence[tuple[str, str, str, str]]:
         """Plain columns, as making whole records takes most of the time of reading them."""
@@ -318,6 +313,13 @@ def _changed_ns(connection: Connection, name: str, state: str) -> int:
 
 def _batches(records: Sequence[DocumentRecord]) -> Iterable[Sequence[DocumentRecord]]:
     return (records[start : start + _ROWS_AT_ONCE] for start in range(0, len(records), _ROWS_AT_ONCE))
+
+
+def _record(row: Any) -> DocumentRecord:
+    """The record of a row; source and bucket, the same in many rows, are one object each."""
+    document, source, path, uri, bucket, size_bytes, modified_ns, version, *others = row
+    stat = FileStat(size_bytes, modified_ns, version)
+    return DocumentRecord(document, sys.intern(source), path, uri, sys.intern(bucket), stat, *others)
 
 
 def _document_row(record: DocumentRecord) -> dict[str, Any]:

@@ -37,20 +37,31 @@ def find_leaks(project: Project, buckets: Sequence[str] | None = None) -> LeakRe
         return report
     for bucket in [None] if buckets is None else buckets:
         for point in project.store.scroll(name, bucket=bucket):
-            _look_at(point.payload, project.masker, report)
+            look_at(point.payload, project.masker, report)
     return report
 
 
-def _look_at(payload: Mapping[str, Any], masker: Masker, report: LeakReport) -> None:
+def look_at(payload: Mapping[str, Any], masker: Masker, report: LeakReport) -> None:
+    """Adds what stands in one point to the report."""
     report.points += 1
-    # Headings were masked one by one, and are looked at so: in the middle of a line `26.3.3.1. Backing up` reads as an address.
-    parts = {**payload, "context": str(payload.get("context", "")).split(ARROW)}
+    parts = {**payload, "context": _own_context(payload)}
     texts = (text for field_name in LOOKED_AT for text in _texts(parts.get(field_name)))
     found = masker.count_leaks(str(payload.get("source", "")), texts)
     if found:
         report.leaks.update(found)
         document = str(payload.get("document_id", ""))
         report.documents[document] = report.documents.get(document, 0) + sum(found.values())
+
+
+def _own_context(payload: Mapping[str, Any]) -> str:
+    """The context without title and headings, which were masked one by one and are looked at so.
+
+    In the middle of a line, or cut off behind it, the number of a section such as `26.3.3.1. Backing up` reads as an address.
+    """
+    headings = [" ".join(str(text).split()) for text in (payload.get("title"), *(payload.get("heading_path") or ())) if text]
+    line, _, repeated = (payload.get("context") or "").partition("\n")
+    own = [part for part in line.split(ARROW) if not any(heading.startswith(part) for heading in headings)]
+    return f"{ARROW.join(own)}\n{repeated}"
 
 
 def _texts(value: Any) -> Iterator[str]:

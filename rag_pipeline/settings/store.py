@@ -64,7 +64,7 @@ class VectorIndexSettings(Section):
     )
     indexes_on_disk: bool = Field(
         default=False,
-        description="Reads the indexes of words and payload from the disk when wanted; in memory they take about 2 KB a point.",
+        description="Reads the indexes of words and payload from the disk when wanted instead of holding them in memory.",
     )
 
 

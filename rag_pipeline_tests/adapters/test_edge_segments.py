@@ -33,10 +33,10 @@ def test_a_later_segment_is_an_eighth_of_what_is_there() -> None:
     assert sizes[-1] == pytest.approx(sum(sizes) / SEGMENTS_OF_ONE_SIZE, abs=POINT_BYTES)
 
 
-def test_a_hundred_times_as_much_takes_six_times_the_segments() -> None:
+def test_a_hundred_times_as_much_takes_five_times_the_segments() -> None:
     """And not a hundred times: the number grows with the logarithm."""
     many = len(segments(100 * SEGMENTS_OF_ONE_SIZE * LEAST_BYTES))
-    assert 4 * SEGMENTS_OF_ONE_SIZE < many <= 6 * SEGMENTS_OF_ONE_SIZE
+    assert many == pytest.approx(5 * SEGMENTS_OF_ONE_SIZE, abs=3)
 
 
 def test_a_small_filling_does_not_ask_how_much_there_is() -> None:

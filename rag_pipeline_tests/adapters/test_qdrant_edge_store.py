@@ -487,6 +487,32 @@ def test_writing_indexes_segment_by_segment(store: QdrantEdgeStore, folder: Path
     shard.close()
 
 
+@pytest.mark.parametrize("renew", ["purge", "drop"])
+def test_what_was_written_before_a_purge_or_a_drop_fills_no_segment_after_it(
+    store: QdrantEdgeStore, monkeypatch: pytest.MonkeyPatch, renew: str
+) -> None:
+    monkeypatch.setattr(store, "_segment_bytes", 600 * 8 * 4)
+    store.create_collection("docs-1", LAYOUT)
+    store.upsert("docs-1", points(500))
+    if renew == "purge":
+        store.purge("docs-1")
+    else:
+        store.drop_collection("docs-1")
+        store.create_collection("docs-1", LAYOUT)
+    monkeypatch.setattr(store, "optimize", lambda name: pytest.fail(f"{name} was indexed"))
+    store.upsert("docs-1", points(500, start=500))
+
+
+def test_free_memory_goes_back_after_every_segment(store: QdrantEdgeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    given_back: list[int] = []
+    monkeypatch.setattr(store, "_segment_bytes", 600 * 8 * 4)
+    monkeypatch.setattr(qdrant_edge_store, "give_back_free_memory", lambda: given_back.append(1))
+    store.create_collection("docs-1", LAYOUT)
+    for start in range(0, 1500, 300):
+        store.upsert("docs-1", points(300, start=start))
+    assert len(given_back) == 2
+
+
 def test_a_large_collection_gets_larger_segments(store: QdrantEdgeStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "_segment_bytes", 20 * 8 * 4)
     held = [0]

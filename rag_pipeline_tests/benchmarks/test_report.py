@@ -86,7 +86,7 @@ def test_the_page_has_table_plot_note_and_machine(tmp_path: Path) -> None:
 
 
 def test_figures_of_a_fact_are_a_table_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
-    facts = {"edge": {"points_per_s": 4600, "recall": 1.0}, "chunks": 7}
+    facts = {"edge": {"points_per_s": 4600, "recall": 1.0, "peak_mib": None}, "chunks": 7, "stages_s": {"documents": 1}}
     stored = ScenarioResult("s9", "The store alone", facts=facts)
     assert "| edge |  |\n| --- | --- |\n| points per s | 4,600 |\n| recall | 1.0 |\n\n- chunks 7" in page_part({"s9": stored}, {})
     show(stored)

@@ -378,7 +378,15 @@ def test_one_bad_vector_stops_the_whole_upsert(blue: VectorStore) -> None:
 
 def test_bad_sparse_vectors_are_refused(blue: VectorStore) -> None:
     infinity = float("inf")
-    weights = [(float("nan"), 1.0), (1.0, float("nan")), (infinity, 1.0), (-infinity, infinity), (1e39, 1.0), (1.0, -1e39)]
+    weights = [
+        (float("nan"), 1.0),
+        (1.0, float("nan")),
+        (infinity, 1.0),
+        (-infinity, infinity),
+        (1e39, 1.0),
+        (1.0, -1e39),
+        (10**400, 1.0),
+    ]
     for bad in (
         SparseVector((1, 2), (1.0,)),
         SparseVector((1, 1), (1.0, 2.0)),

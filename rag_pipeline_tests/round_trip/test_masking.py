@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rag_pipeline.errors import MissingExtraError, ParseError, SettingsError
-from rag_pipeline.operations.leaks import find_leaks
+from rag_pipeline.operations.leaks import LeakReport, find_leaks, look_at
 from rag_pipeline.ports import ParseOutcome, ParseRequest
 from rag_pipeline.project import Project
 from rag_pipeline.settings import load_settings
@@ -67,6 +67,24 @@ def test_the_second_look_reads_headings_as_masking_did(folder: Path) -> None:
     assert any(payload["context"].endswith(" > 26.3.3.1. Backing up") for payload in dump(project).values())
     assert "8.8.4.4" not in texts(project)
     assert find_leaks(project).is_clean
+    project.close()
+
+
+@pytest.mark.parametrize(
+    ("context", "leaks"),
+    [
+        ("Guide > 26.3.3.1. Backing up", {}),
+        ("Guide > 26.3.3.1.", {}),  # cut off where the chunk has no room for more
+        ("Guide > 26.3.3.1. Backing up\nhost | ask > 26.3.3.1 AND more", {"IP_ADDRESS": 1}),
+        ("host | ask > 26.3.3.1 AND more", {"IP_ADDRESS": 1}),
+        (None, {}),
+    ],
+)
+def test_of_a_context_only_the_headings_are_read_one_by_one(folder: Path, context: str | None, leaks: dict[str, int]) -> None:
+    project = under(folder, ON)
+    report, headings = LeakReport("docs-1"), ["26.3.3.1. Backing up"]
+    look_at({"title": "Guide", "heading_path": headings, "context": context}, project.masker, report)
+    assert dict(report.leaks) == leaks
     project.close()
 
 

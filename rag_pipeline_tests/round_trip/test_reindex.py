@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rag_pipeline.errors import ModelChangedError, RagPipelineError, ReleaseBlockedError
+from rag_pipeline.indexing.cost import space_of
 from rag_pipeline.indexing.identity import text_digest
 from rag_pipeline.operations import reindex as slices
 from rag_pipeline.operations.plan import make_plan
@@ -393,6 +394,8 @@ def test_the_plan_says_beforehand_what_the_reindex_does(index: Index) -> None:
     assert planned.collection == done.candidate.name
     assert (planned.plan.parse, planned.plan.chunk, planned.plan.embed) == (0, done.build.chunked, done.build.embedded)
     assert (planned.plan.upsert, planned.space.points) == (done.build.upserted, done.build.points)
+    dimension = project.spec.vector_space.dimension
+    assert planned.space == space_of(done.build.points, dimension, indexes_on_disk=True)  # as the embedded store does by itself
 
 
 @pytest.mark.deep
