@@ -14,7 +14,6 @@ and says how many documents were parsed. Pin the process to the cores you mean (
 """
 
 import argparse
-import hashlib
 import json
 import os
 import resource
@@ -28,13 +27,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # stand-ins come from the tests
 
 from benchmarks.suite.corpus import WORDS
-from rag_pipeline.adapters.process_memory import MemoryReturn
+from benchmarks.suite.stand_in import StandIn
 from rag_pipeline.operations.progress import SILENT
 from rag_pipeline.project import Project
 
@@ -179,24 +177,6 @@ def bench_scan(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return {"files": arguments.files, "seconds_median": round(statistics.median(times), 3), "max": round(max(times), 3)}
 
 
-class _StandIn:
-    """A vector of length 1 from the letters of each text, and nothing remembered. Gives free memory back as the engines do."""
-
-    dimension = 384
-
-    def __init__(self) -> None:
-        self._memory = MemoryReturn()
-
-    def embed_documents(self, texts: list[str]) -> Any:
-        self._memory.count(sum(len(text) // 4 for text in texts))
-        digests = b"".join(hashlib.shake_256(text.encode()).digest(self.dimension) for text in texts)
-        rows = np.frombuffer(digests, dtype=np.int8).reshape(-1, self.dimension).astype(np.float32) + np.float32(0.5)
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-    def describe(self) -> dict[str, Any]:
-        return {}
-
-
 def bench_edit(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """From the sensor's look to a hit, stage by stage; wall seconds and those of this process's own work."""
     from rag_pipeline_tests.projects import open_project
@@ -207,11 +187,11 @@ def bench_edit(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         file.parent.mkdir(exist_ok=True)
         file.write_text(f"# Document {number}\n\nIt says {number} of {number * 7919 % arguments.files}.\n")
         os.utime(file, (1_700_000_000, 1_700_000_000))
-    first = _bring_in_step(open_project(folder / "rag_pipeline.yaml", embedder=_StandIn()))
+    first = _bring_in_step(open_project(folder / "rag_pipeline.yaml", embedder=StandIn()))
     edits = []
     for edit in range(arguments.repeats):
         (folder / "docs" / "07" / "7.md").write_text(f"# Document 7\n\nNow it tells of a zymurgy{edit}.\n")
-        project = open_project(folder / "rag_pipeline.yaml", embedder=_StandIn())
+        project = open_project(folder / "rag_pipeline.yaml", embedder=StandIn())
         took = _bring_in_step(project)
         hits = _timed(
             took, "query", lambda project=project, edit=edit: project.searcher().search(f"zymurgy{edit}", mode="sparse", limit=1)
@@ -261,25 +241,24 @@ def bench_memory(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def _peaks_mib(command: list[str]) -> dict[str, int]:
     """The most that the process held of its own, as sampled, and of that with the files it maps, which the system can drop."""
-    peaks = {"own": 0}
+    own_kb = 0
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         while process.poll() is None:
-            own_kb = _status_kb(process.pid, "RssAnon")
-            peaks["own"] = max(peaks["own"], own_kb // 1024)
+            own_kb = max(own_kb, _own_kb(process.pid))
             time.sleep(0.01)
         assert process.stdout is not None
         told = process.stdout.read()
     if process.returncode:
         sys.exit("a first index failed")
-    return {**peaks, "with_files": int(told)}
+    return {"own": own_kb // 1024, "with_files": int(told)}
 
 
-def _status_kb(process: int, name: str) -> int:
+def _own_kb(process: int) -> int:
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:  # it has ended
         return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith(name)), 0)
+    return next((int(line.split()[1]) for line in lines if line.startswith("RssAnon")), 0)
 
 
 def bench_held(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -306,7 +285,7 @@ def held_of(arguments: argparse.Namespace) -> None:
         file.parent.mkdir(exist_ok=True)
         words = " ".join(WORDS[(number * 7 + i * 3) % len(WORDS)] for i in range(60))
         file.write_text(f"# Document {number}\n\n{words} {number}.\n")
-    project = open_project(arguments.folder / "rag_pipeline.yaml", parser=FakeParser(), embedder=_StandIn())
+    project = open_project(arguments.folder / "rag_pipeline.yaml", parser=FakeParser(), embedder=StandIn())
     project.scan(approve_deletes=False, progress=SILENT)
     tracemalloc.start()
     report = bring_in_step(project, project.buckets, progress=SILENT).report
@@ -331,7 +310,7 @@ def memory_of(arguments: argparse.Namespace) -> None:
         (arguments.folder / "docs" / f"{number}.md").write_text(f"# Document {number}\n\n## Part\n\n{words}.\n\n{words[::-1]}.\n")
     real = Project.load(arguments.folder / "rag_pipeline.yaml")
     real.models.embedder(real.spec.vector_space).embed_documents([" ".join((WORDS * 30)[:200])] * 32)
-    project = open_project(arguments.folder / "rag_pipeline.yaml", embedder=_StandIn())
+    project = open_project(arguments.folder / "rag_pipeline.yaml", embedder=StandIn())
     project.scan(approve_deletes=False, progress=SILENT)
     bring_in_step(project, project.buckets, progress=SILENT)
     project.close()  # as the job does between its steps

@@ -6,7 +6,6 @@ python -m benchmarks.suite.scenarios.memory FOLDER
 import resource
 import sys
 from pathlib import Path
-from typing import Any
 
 from benchmarks.suite.bench import Bench
 from benchmarks.suite.corpus import WORDS, make_small_files
@@ -42,30 +41,16 @@ def _index(bench: Bench, size: int) -> Measured:
     return Measured(done.wall_s, done.cpu_s, {"peak_mib": int(done.output.strip().splitlines()[-1])})
 
 
-class _StandIn:
-    """Vectors from nowhere, of length 1, and nothing remembered."""
-
-    dimension = 384
-
-    def embed_documents(self, texts: list[str]) -> Any:
-        import numpy as np
-
-        rows = np.random.default_rng(len(texts[0])).standard_normal((len(texts), self.dimension), dtype=np.float32)
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-    def describe(self) -> dict[str, Any]:
-        return {}
-
-
 def main() -> None:
     """Prints the peak memory of this process in MiB after one first index."""
+    from benchmarks.suite.stand_in import StandIn
     from rag_pipeline.project import Project
     from rag_pipeline_tests.projects import index_once, open_project
 
     file = Path(sys.argv[1]) / "rag_pipeline.yaml"
     real = Project.load(file)
     real.models.embedder(real.spec.vector_space).embed_documents([" ".join(WORDS * 10)] * 16)
-    project = open_project(file, embedder=_StandIn())
+    project = open_project(file, embedder=StandIn())
     index_once(project)
     project.close()
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
