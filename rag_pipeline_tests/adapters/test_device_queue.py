@@ -29,7 +29,8 @@ TEXTS = [[f"text {batch}", f"another {batch} " * (batch % 4 + 1)] for batch in r
 class Device:
     """An engine whose vectors say which ids they are of; computes in a thread of its own, one batch after the other."""
 
-    seconds: float = 0.0
+    before: Callable[[int], object] = lambda number: None
+    """Called with the number of a batch before it is computed; waits as long as a test wants."""
     fails: Callable[[list[list[int]]], Exception | None] = lambda ids: None
     columns: int = FACTS.dimension
     prepared: int = 0
@@ -50,7 +51,7 @@ class Device:
         error = self.fails(ids)
         if isinstance(error, BatchTooLargeError):
             raise error
-        number = len([kind for kind, _ in self.events if kind == "ordered"])
+        number = self.count("ordered")
         self.events.append(("ordered", number))
         answer: list[Matrix] = []
         thread = threading.Thread(target=lambda: answer.append(self._compute(ids, number)))
@@ -64,9 +65,15 @@ class Device:
 
         return wait
 
+    def count(self, kind: str) -> int:
+        return sum(kind == found for found, _ in list(self.events))
+
+    def gets_to(self, kind: str, count: int) -> bool:
+        return comes_true(lambda: self.count(kind) >= count)
+
     def _compute(self, ids: list[list[int]], number: int) -> Matrix:
         with self._turn:
-            time.sleep(self.seconds)
+            self.before(number)
             self.events.append(("computed", number))
         return vectors_of(ids, self.columns)
 
@@ -74,6 +81,16 @@ class Device:
 def vectors_of(ids: list[list[int]], columns: int = FACTS.dimension) -> Matrix:
     rows = [np.random.default_rng(row).standard_normal(columns) for row in ids]
     return np.array(rows, dtype=np.float32)
+
+
+def comes_true(question: Callable[[], bool], within_s: float = 60) -> bool:
+    """Whether it does in time; long, because it only takes as long where something is broken."""
+    deadline = time.monotonic() + within_s
+    while not question():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.002)
+    return True
 
 
 def queue_over(*devices: Device, readers: int = 2) -> DeviceQueue:
@@ -93,17 +110,22 @@ def test_every_batch_gets_its_own_vectors(devices: int) -> None:
 
 
 def test_the_next_batch_is_ordered_before_the_last_is_computed() -> None:
-    device = Device(seconds=0.02)
+    allowed = threading.Semaphore(0)
+    device = Device(before=lambda _: allowed.acquire(timeout=60))
     queue = queue_over(device)
-    for wait in [queue.begin(texts, prompt="") for texts in TEXTS[:6]]:
+    waits = [queue.begin(texts, prompt="") for texts in TEXTS[:6]]
+    for number in range(5):
+        assert device.gets_to("ordered", number + 2)
+        assert ("computed", number) not in device.events
+        allowed.release()
+    allowed.release()
+    for wait in waits:
         wait()
-    position = device.events.index
-    assert all(position(("ordered", number + 1)) < position(("computed", number)) for number in range(5))
 
 
 def test_no_more_than_two_batches_wait_at_a_device() -> None:
     """Each of them holds memory of the device."""
-    device = Device(seconds=0.02)
+    device = Device(before=lambda _: time.sleep(0.02))
     queue = queue_over(device)
     for wait in [queue.begin(texts, prompt="") for texts in TEXTS[:8]]:
         wait()
@@ -115,26 +137,24 @@ def test_no_more_than_two_batches_wait_at_a_device() -> None:
 
 def test_texts_are_read_while_the_device_is_busy() -> None:
     gate = threading.Event()
-    device = Device()
-    compute = device._compute
-    device._compute = lambda ids, number: (gate.wait(), compute(ids, number))[1]  # type: ignore[method-assign]
+    device = Device(before=lambda _: gate.wait(60))
     queue = queue_over(device, readers=1)
     waits = [queue.begin(texts, prompt="") for texts in TEXTS[:8]]
-    deadline = time.monotonic() + 10
-    while device.prepared < 8 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    prepared_meanwhile = device.prepared
+    prepared_meanwhile = comes_true(lambda: device.prepared == 8)
     gate.set()
-    assert prepared_meanwhile == 8
+    assert prepared_meanwhile
     assert [wait().shape for wait in waits] == [(2, FACTS.dimension)] * 8
 
 
 def test_a_slow_device_gets_fewer_batches() -> None:
-    slow, fast = Device(seconds=0.1), Device(seconds=0.005)
+    """It keeps the two that it has taken, and the other does the rest meanwhile."""
+    fast = Device()
+    slow = Device(before=lambda _: fast.gets_to("computed", len(TEXTS) - 2))
     queue = queue_over(slow, fast)
     for texts, wait in [(texts, queue.begin(texts, prompt="")) for texts in TEXTS]:
         assert np.array_equal(wait(), expected(texts))
-    assert len(fast.events) > 2 * len(slow.events) > 0
+    assert slow.count("computed") <= 2
+    assert fast.count("computed") >= len(TEXTS) - 2
 
 
 @pytest.mark.parametrize(
