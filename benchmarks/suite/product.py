@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,29 @@ def read_vectors(folder: Path) -> dict[str, Any]:
     finally:
         project.close()
     return {_piece(point.payload).text: point.vector for point in points}
+
+
+def open_sensor(folder: Path) -> Callable[[], dict[str, Any]]:
+    """The ticks of the sensor from one look at the sources to the next, whatever the schedule waits between them left out."""
+    import dagster as dg
+
+    from rag_pipeline.defs.inventory import make_definitions
+    from rag_pipeline.defs.sensors import FULL_LOOK_S
+
+    project = open_project(folder)
+    definitions, instance = make_definitions(project), dg.DagsterInstance.ephemeral()
+    sensor = definitions.resolve_sensor_def("source_changes")
+    ticks = FULL_LOOK_S // project.settings.schedule.sensor_interval_s
+
+    def run_ticks() -> dict[str, Any]:
+        told, cursor = list[str](), None
+        for _ in range(ticks):
+            tick = sensor.evaluate_tick(dg.build_sensor_context(instance=instance, cursor=cursor, definitions=definitions))
+            told.append(tick.skip_message or "asks for a run")
+            cursor = tick.cursor or cursor
+        return {"ticks": ticks, "looks": sum("nothing changed" in message for message in told)}
+
+    return run_ticks
 
 
 def model_path() -> Path:

@@ -5,6 +5,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+from rag_pipeline.adapters import presidio_analyzer
 from rag_pipeline.adapters.presidio_analyzer import PresidioFinder, find_names
 from rag_pipeline.errors import SettingsError
 from rag_pipeline.guardrails.pii.kinds import NAMES, Kind
@@ -27,11 +28,13 @@ def test_names_are_found_in_place_without_a_connection(monkeypatch: pytest.Monke
     assert [(f.kind, SENTENCE[f.start : f.end]) for f in found] == [("PERSON", "Alice Johnson"), ("LOCATION", "Berlin")]
 
 
-def test_several_processes_find_the_same() -> None:
+def test_several_processes_find_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     finder = PresidioFinder(BOTH, threshold=0.5, workers=2)
-    texts = [SENTENCE * 900, SENTENCE, "Robert Miller moved to Chicago last year. " * 6000]
+    monkeypatch.setattr(presidio_analyzer, "SHARE_CHARACTERS", 20_000)
+    texts = [SENTENCE * 200, SENTENCE, "Robert Miller moved to Chicago last year. " * 600]
     try:
         in_processes = finder.find_all(texts, BOTH)
+        assert "_pool" in vars(finder)
     finally:
         finder.close()
     assert in_processes == PresidioFinder(BOTH, threshold=0.5, workers=1).find_all(texts, BOTH)

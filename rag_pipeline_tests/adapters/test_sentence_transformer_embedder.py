@@ -49,14 +49,14 @@ def test_vectors_are_those_of_sentence_transformers() -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_company_in_a_batch_changes_no_vector(dtype: str) -> None:
-    embedder = packaged_embedder(dtype)
-    alone = np.concatenate([embedder.embed_documents([text]) for text in TEXTS])
-    cosines = (alone * embedder.embed_documents(TEXTS)).sum(axis=1)
+    embedder, texts = packaged_embedder(dtype), TEXTS[::2]
+    alone = np.concatenate([embedder.embed_documents([text]) for text in texts])
+    cosines = (alone * embedder.embed_documents(texts)).sum(axis=1)
     assert 1 - cosines.min() < {"float32": 1e-5, "bfloat16": 1e-2}[dtype]
 
 
 def test_half_precision_agrees_and_has_length_one() -> None:
-    full, half = packaged_embedder().embed_documents(TEXTS), packaged_embedder("bfloat16").embed_documents(TEXTS)
+    full, half = (packaged_embedder(dtype).embed_documents(TEXTS[::2]) for dtype in ("float32", "bfloat16"))
     assert agreement(full, half) > 0.99
     assert np.allclose(np.linalg.norm(half, axis=1), 1, atol=1e-6)
 
