@@ -11,6 +11,7 @@ from rag_pipeline.adapters.masked_paths import MaskedPathsSource
 from rag_pipeline.adapters.masking import masking_fingerprints, open_masker
 from rag_pipeline.adapters.models import Models
 from rag_pipeline.adapters.parser_pool import ProcessPoolParser
+from rag_pipeline.adapters.process_memory import give_back_free_memory
 from rag_pipeline.adapters.stores import open_store
 from rag_pipeline.adapters.system_clock import SystemClock
 from rag_pipeline.collection_parts import CollectionParts, SharedParts
@@ -223,6 +224,7 @@ class Project:
         )
         if not scan.problems and ledger is self.ledger:
             self.ledger.set_meta(LOOKED_KEY, str(looked_ns))
+        give_back_free_memory()  # of the records of every document, which the build that follows does not need
         return scan
 
     def look_for_changes(self) -> ChangeSummary:

@@ -180,6 +180,7 @@ class QdrantEdgeStore:
             shard.optimize()
             shard.flush()
             self._fillings[name].clear()
+        give_back_free_memory()
 
     def purge(self, name: str) -> bool:
         """Writes the collection anew from what a reader sees of it: log, segments and pages of deleted points go whole."""
@@ -300,6 +301,7 @@ class QdrantEdgeStore:
         if shard is not None:
             with _translated(f"closing '{name}'"):
                 shard.close()
+            give_back_free_memory()
 
     def _flush_sometimes(self, name: str) -> None:
         if time.monotonic() - self._flushed_s[name] >= FLUSH_INTERVAL_S:
@@ -316,7 +318,6 @@ class QdrantEdgeStore:
             self._close_shard(name)  # what was mapped for writing is let go before the same files are mapped for reading
             self.optimize(name)
             self._close_shard(name)
-            give_back_free_memory()
 
     def _check_free_space(self) -> None:
         # The engine maps files larger than what is written; on a full disk a write to them kills the process.

@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
@@ -112,12 +112,12 @@ class SqlLedger:
         with self._database.reading() as connection:
             return {row[0]: _record(row) for row in connection.execute(query.execution_options(yield_per=_ROWS_AT_ONCE))}
 
-    def contents(self) -> Sequence[tuple[str, str, str, str]]:
+    def contents(self) -> Iterator[tuple[str, str, str, str]]:
         """Plain columns, as making whole records takes most of the time of reading them."""
         row = tables.documents.c
+        query = select(row.bucket, row.document_id, row.content_hash, row.uri).order_by(row.bucket)
         with self._database.reading() as connection:
-            rows = connection.execute(select(row.bucket, row.document_id, row.content_hash, row.uri)).fetchall()
-        return [(bucket, document, content, uri) for bucket, document, content, uri in rows]
+            yield from connection.execute(query.execution_options(yield_per=_ROWS_AT_ONCE))
 
     def count_documents(self) -> int:
         with self._database.reading() as connection:

@@ -1,10 +1,10 @@
 """One reconcile of the index with the ledger: which buckets differ, and the four stages streaming over them."""
 
 import json
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, groupby
+from operator import itemgetter
 
 from rag_pipeline.indexing.build_report import STAGES, BuildReport, add_in_step, merge_reports
 from rag_pipeline.indexing.chunks import ChunksOutcome, ChunkStage
@@ -156,11 +156,12 @@ def find_fragmented(ledger: Ledger, collection: str) -> list[str]:
 
 def bucket_digests(ledger: Ledger, buckets: Iterable[str], spec_fingerprint: str) -> dict[str, str]:
     """What each bucket should be, from the ledger alone."""
-    documents: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
-    for bucket, *facts in ledger.contents():
-        documents[bucket].append((facts[0], facts[1], facts[2]))
-    failed = ledger.quarantine()
-    return {bucket: _digest(documents[bucket], failed, spec_fingerprint) for bucket in buckets}
+    failed, wanted = ledger.quarantine(), list(buckets)
+    digests = dict.fromkeys(wanted, _digest((), failed, spec_fingerprint))
+    for bucket, rows in groupby(ledger.contents(), itemgetter(0)):
+        if bucket in digests:
+            digests[bucket] = _digest([facts for _, *facts in rows], failed, spec_fingerprint)
+    return digests
 
 
 def bucket_digest(records: Collection[DocumentRecord], failed: Iterable[QuarantineEntry], spec_fingerprint: str) -> str:
@@ -168,7 +169,7 @@ def bucket_digest(records: Collection[DocumentRecord], failed: Iterable[Quaranti
     return _digest([(record.document_id, record.content_hash, record.uri) for record in records], failed, spec_fingerprint)
 
 
-def _digest(documents: Collection[tuple[str, str, str]], failed: Iterable[QuarantineEntry], spec_fingerprint: str) -> str:
+def _digest(documents: Collection[Sequence[str]], failed: Iterable[QuarantineEntry], spec_fingerprint: str) -> str:
     ids = {document for document, _, _ in documents}
     return set_digest(
         [

@@ -1,7 +1,7 @@
 """What a run would do and why, without doing it: stored documents are counted exactly, unread ones estimated by size."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -52,9 +52,9 @@ class DryLedger:
         held.update({r.document_id: r for r in fresh if source in (None, r.source) and bucket in (None, r.bucket)})
         return held
 
-    def contents(self) -> list[tuple[str, str, str, str]]:
-        """Of the documents as they would be."""
-        return [(r.bucket, r.document_id, r.content_hash, r.uri) for r in self.documents().values()]
+    def contents(self) -> Iterator[tuple[str, str, str, str]]:
+        """Of the documents as they would be, bucket by bucket."""
+        return iter(sorted((r.bucket, r.document_id, r.content_hash, r.uri) for r in self.documents().values()))
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
 """What the pipeline knows: what was seen, what was done, what was decided."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -46,8 +46,12 @@ class Ledger(Protocol):
     def documents(self, *, source: str | None = None, bucket: str | None = None) -> dict[str, DocumentRecord]:
         """Records by document id."""
 
-    def contents(self) -> Sequence[tuple[str, str, str, str]]:
-        """Bucket, document id, content hash and address of every document: all of it that decides what a bucket holds."""
+    def contents(self) -> Iterator[tuple[str, str, str, str]]:
+        """Bucket, document id, content hash and address of every document: all of it that decides what a bucket holds.
+
+        Bucket by bucket, so that whoever reads them needs to hold one bucket only. To be read to its end before the ledger is
+        written to.
+        """
 
     def count_documents(self) -> int:
         """How many documents the newest scan saw."""

@@ -503,14 +503,25 @@ def test_what_was_written_before_a_purge_or_a_drop_fills_no_segment_after_it(
     store.upsert("docs-1", points(500, start=500))
 
 
-def test_free_memory_goes_back_after_every_segment(store: QdrantEdgeStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    given_back: list[int] = []
+def test_free_memory_goes_back_after_every_segment_and_at_the_end(
+    store: QdrantEdgeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+    optimize = store.optimize
     monkeypatch.setattr(store, "_segment_bytes", 600 * 8 * 4)
-    monkeypatch.setattr(qdrant_edge_store, "give_back_free_memory", lambda: given_back.append(1))
+    monkeypatch.setattr(store, "optimize", lambda name: (happened.append("index"), optimize(name)))
+    monkeypatch.setattr(
+        qdrant_edge_store, "give_back_free_memory", lambda: happened.append(f"give back, {len(store._shards)} open")
+    )
     store.create_collection("docs-1", LAYOUT)
     for start in range(0, 1500, 300):
         store.upsert("docs-1", points(300, start=start))
-    assert len(given_back) == 2
+    segment = ["give back, 0 open", "index", "give back, 1 open", "give back, 0 open"]
+    assert happened == segment * 2
+    happened.clear()
+    store.optimize("docs-1")
+    store.close()
+    assert happened == segment[1:]
 
 
 def test_a_large_collection_gets_larger_segments(store: QdrantEdgeStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
@@ -137,7 +139,15 @@ def test_documents_are_found_by_source_and_bucket(ledger: Ledger) -> None:
         record.document_id for record in records if record.source == "two" and record.bucket == "01"
     }
     assert ledger.documents(source="three") == {}
-    assert sorted(ledger.contents()) == sorted((r.bucket, r.document_id, r.content_hash, r.uri) for r in records)
+
+
+def test_contents_come_bucket_by_bucket(ledger: Ledger) -> None:
+    records = [record_of(f"{number}", source=source) for number in range(50) for source in ("one", "two")]
+    commit(ledger, *records)
+    contents = list(ledger.contents())
+    assert sorted(contents) == sorted((r.bucket, r.document_id, r.content_hash, r.uri) for r in records)
+    buckets = [bucket for bucket, _ in groupby(contents, itemgetter(0))]
+    assert len(buckets) == len(set(buckets)) == len({record.bucket for record in records}) > 3
 
 
 def test_a_quiet_scan_keeps_its_generation_and_replaces_the_summary(ledger: Ledger) -> None:
