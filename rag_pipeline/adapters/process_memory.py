@@ -48,7 +48,10 @@ def keep_few_shapes() -> None:
 
 
 def give_back_free_memory() -> None:
-    """Where the C library is glibc; elsewhere nothing happens."""
+    """Of the C library where that is glibc, and of Arrow, which keeps its own: 63 MiB after 50,000 rows to Parquet and back."""
+    arrow = sys.modules.get("pyarrow")
+    if arrow is not None and hasattr(arrow, "default_memory_pool"):  # not while it is being imported
+        arrow.default_memory_pool().release_unused()
     trim = _malloc_trim()
     if trim is not None:
         trim(0)

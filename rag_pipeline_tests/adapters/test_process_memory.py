@@ -31,6 +31,30 @@ give_back_free_memory()
 print(before - resident_mib())
 """
 
+ARROW_ROWS = """
+import io
+import pyarrow
+import pyarrow.parquet
+from rag_pipeline.adapters.process_memory import give_back_free_memory
+
+def own_mib():
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
+
+def write_and_read():
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["x" * 200 + str(row) for row in range(50_000)]}), file)
+    pyarrow.parquet.read_table(io.BytesIO(file.getvalue()))
+
+write_and_read()
+give_back_free_memory()
+before = own_mib()
+write_and_read()
+between = own_mib()
+give_back_free_memory()
+print(between - before, own_mib() - before)
+"""
+
 
 def test_memory_goes_back_after_every_full_batch_and_many_small_ones() -> None:
     returns: list[int] = []
@@ -48,6 +72,13 @@ def test_memory_goes_back_after_every_full_batch_and_many_small_ones() -> None:
 def test_a_torn_heap_shrinks() -> None:
     told = subprocess.run([sys.executable, "-c", TORN_HEAP], capture_output=True, text=True, check=True)
     assert float(told.stdout) > 50
+
+
+@pytest.mark.skipif(not IS_GLIBC, reason="memory is read as Linux tells it")
+def test_what_arrow_keeps_goes_back() -> None:
+    told = subprocess.run([sys.executable, "-c", ARROW_ROWS], capture_output=True, text=True, check=True)
+    grown, left = map(float, told.stdout.split())
+    assert left < grown / 2
 
 
 def test_another_system_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
