@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rag_pipeline.indexing.fsck import FsckReport
+from rag_pipeline.retrieval.quoting import heading_of
 from rag_pipeline.schema import Hit, QuarantineEntry
 
 SNIPPET_LENGTH = 400
@@ -72,7 +73,7 @@ def hit_values(hit: Hit) -> dict[str, Any]:
         "flags": payload.get("flags") or [],
         "stale": bool(payload.get("stale")),
         "page": payload.get("page"),
-        "heading": " > ".join(payload.get("heading_path") or []) or payload.get("title") or None,
+        "heading": heading_of(payload),
         "text": payload.get("text"),
         "document_id": payload.get("document_id"),
         "point_id": hit.id,

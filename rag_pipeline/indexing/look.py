@@ -94,7 +94,7 @@ class _Look:
         except SourceUnavailableError as error:
             self.is_in_doubt = True
             return None if told.get("error") else str(error)
-        return f"source '{source.name}': {len(erased)} documents wait for their erasure" if erased else reason
+        return f"source '{source.name}': {_documents(len(erased), 'waits', 'wait')} for erasure" if erased else reason
 
     def _list(self, source: DocumentSource) -> Listing:
         listing = source.list_files()
@@ -123,16 +123,17 @@ class _Look:
         known = {record.path: record for record in records}
         gone = known.keys() - {file.path for file in listing.files}
         if gone and not self._brake.stops(len(gone), known=len(known)):
-            return f"source '{source.name}': {len(gone)} documents are gone"
+            return f"source '{source.name}': {_documents(len(gone), 'is', 'are')} gone"
         if len(gone) != told.get("blocked", 0):
-            return f"source '{source.name}': {len(gone)} documents are gone, too many to delete unasked"
+            missing = f"{_documents(len(gone), 'is', 'are')} gone, too many to delete unasked"
+            return f"source '{source.name}': " + (missing if gone else "documents that were gone are back")
         return self._first_content_change(source, listing, known)
 
     def _first_content_change(self, source: DocumentSource, listing: Listing, known: Mapping[str, DocumentRecord]) -> str | None:
         doubtful = compare_stats(known.values(), listing).to_hash
         arrived = sum(file.path not in known for file in doubtful)
         if arrived:
-            return f"source '{source.name}': {arrived} files are new"
+            return f"source '{source.name}': " + ("1 file is new" if arrived == 1 else f"{arrived} files are new")
         if len(doubtful) > HASHED_BY_A_LOOK:
             return f"source '{source.name}': {len(doubtful)} files were touched"
         for file in doubtful:
@@ -145,3 +146,7 @@ class _Look:
     def _hash(self, source: DocumentSource, file: SourceFile) -> HashedFile | None:
         self.is_in_doubt = True
         return hash_file(source, file)
+
+
+def _documents(count: int, verb_of_one: str, verb: str) -> str:
+    return f"1 document {verb_of_one}" if count == 1 else f"{count} documents {verb}"

@@ -2,8 +2,10 @@
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from rag_pipeline.indexing.chunking.context import ARROW
 from rag_pipeline.schema import Hit
 
 NOTICE = (
@@ -25,12 +27,17 @@ def quote_hits(hits: Sequence[Hit], *, mark: str | None = None) -> str:
     return "\n".join([NOTICE.format(mark=mark), f"<{mark}>", *lines, f"</{mark}>"])
 
 
+def heading_of(payload: Mapping[str, Any]) -> str | None:
+    """The headings that a passage stands under, on one line; its document's title where it has none."""
+    return ARROW.join(payload.get("heading_path") or ()) or payload.get("title") or None
+
+
 def _values(number: int, hit: Hit) -> dict[str, object]:
     payload = hit.payload
     return {
         "number": number,
         "uris": payload.get("uris") or [payload.get("uri")],
-        "heading": " > ".join(payload.get("heading_path") or ()) or payload.get("title") or None,
+        "heading": heading_of(payload),
         "flags": list(payload.get("flags") or ()),
         "text": payload.get("text", ""),
     }

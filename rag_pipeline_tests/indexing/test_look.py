@@ -58,7 +58,7 @@ def test_every_kind_of_change_is_found_after_a_quiet_look(
 def test_a_change_of_the_ledger_is_looked_at_anew(ledger: SqlLedger, source: MemorySource, memory: LookMemory) -> None:
     record = next(iter(ledger.documents().values()))
     ledger.add_blocks([Block(record.document_id, record.content_hash, "e1", 1)])
-    assert "wait for their erasure" in look(ledger, source, memory=memory).reasons[0]
+    assert "1 document waits for erasure" in look(ledger, source, memory=memory).reasons[0]
 
 
 def test_a_scan_makes_the_next_look_compare_again(ledger: SqlLedger, source: MemorySource, memory: LookMemory) -> None:
@@ -79,7 +79,7 @@ def test_files_that_come_back_after_a_scan_without_them_are_new(
     del source.files["0001.txt"]
     scan(ledger, source)
     source.files.update(kept)
-    assert "1 files are new" in look(ledger, source, memory=memory).reasons[0]
+    assert "1 file is new" in look(ledger, source, memory=memory).reasons[0]
 
 
 def test_a_file_that_had_to_be_read_is_read_at_every_look(ledger: SqlLedger) -> None:
@@ -161,7 +161,7 @@ def test_another_sources_change_is_found_as_well(ledger: SqlLedger, source: Memo
     assert not look(ledger, source, other, memory=memory)
     assert not look(ledger, source, other, memory=memory)
     other.write("new.txt", b"new")
-    assert look(ledger, source, other, memory=memory).reasons == ("source 'other': 1 files are new",)
+    assert look(ledger, source, other, memory=memory).reasons == ("source 'other': 1 file is new",)
 
 
 # --- a real folder ---
@@ -176,10 +176,10 @@ def edit_in_place(root: Path) -> None:
 
 FOLDER_CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "edited, its stamp set back": (edit_in_place, "was changed"),
-    "new": (lambda root: (root / "part" / "new.md").write_text("new"), "1 files are new"),
-    "new in a new folder": (lambda root: [(root / "x").mkdir(), (root / "x" / "new.md").write_text("new")], "1 files are new"),
-    "deleted": (lambda root: (root / "part" / "a.md").unlink(), "1 documents are gone"),
-    "renamed": (lambda root: (root / "part" / "a.md").rename(root / "part" / "c.md"), "1 documents are gone"),
+    "new": (lambda root: (root / "part" / "new.md").write_text("new"), "1 file is new"),
+    "new in a new folder": (lambda root: [(root / "x").mkdir(), (root / "x" / "new.md").write_text("new")], "1 file is new"),
+    "deleted": (lambda root: (root / "part" / "a.md").unlink(), "1 document is gone"),
+    "renamed": (lambda root: (root / "part" / "a.md").rename(root / "part" / "c.md"), "1 document is gone"),
     "folder renamed": (lambda root: (root / "part").rename(root / "other"), "2 documents are gone"),
     "two swapped": (
         lambda root: [
@@ -191,11 +191,11 @@ FOLDER_CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "replaced by a folder": (
         lambda root: [(root / "part" / "a.md").unlink(), (root / "part" / "a.md").mkdir()],
-        "1 documents are gone",
+        "1 document is gone",
     ),
     "replaced by a link": (
         lambda root: [(root / "part" / "a.md").unlink(), (root / "part" / "a.md").symlink_to("b.md")],
-        "1 documents are gone",
+        "1 document is gone",
     ),
     "gone with its root": (lambda root: root.rename(root.with_name("elsewhere")), "cannot list"),
 }

@@ -325,7 +325,9 @@ def test_documents_that_come_back_after_an_outage_cost_nothing(ledger: SqlLedger
     files = dict(source.files)
     source.files.clear()
     scan(ledger, source)
+    assert not look(ledger, source)
     source.files.update(files)
+    assert "documents that were gone are back" in look(ledger, source).reasons[0]
     source.reads.clear()
     result = scan(ledger, source)
     assert (result.counts.unchanged, result.has_changes, source.reads, result.generation) == (60, False, [], 1)
@@ -384,10 +386,10 @@ def test_a_look_at_a_quiet_source_finds_nothing_and_writes_nothing(ledger: SqlLe
 
 
 CHANGES: list[tuple[Callable[[MemorySource], None], str]] = [
-    (lambda source: source.write("new.txt", b"new"), "1 files are new"),
+    (lambda source: source.write("new.txt", b"new"), "1 file is new"),
     (lambda source: source.write("0001.txt", b"edited"), "'0001.txt' was changed"),
-    (lambda source: source.delete("0001.txt"), "1 documents are gone"),
-    (lambda source: source.rename("0001.txt", "moved.txt"), "1 documents are gone"),
+    (lambda source: source.delete("0001.txt"), "1 document is gone"),
+    (lambda source: source.rename("0001.txt", "moved.txt"), "1 document is gone"),
     (lambda source: setattr(source, "is_missing", True), "cannot list"),
 ]
 """What happens to a source, and how a look tells it."""
@@ -484,7 +486,7 @@ def test_an_erased_document_and_its_copies_go_and_stay_out(ledger: SqlLedger, so
     source.clock.time_ns += 10 * SECOND_NS
     scan(ledger, source)
     block(ledger, source, "0002.txt")
-    assert "wait for their erasure" in look(ledger, source).reasons[0]
+    assert "2 documents wait for erasure" in look(ledger, source).reasons[0]
     counts = scan(ledger, source).counts
     assert (counts.deleted, counts.excluded, counts.seen) == (2, 2, 5)
     assert sorted(contents(ledger)) == ["0000.txt", "0001.txt", "0003.txt"]
