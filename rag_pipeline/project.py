@@ -224,13 +224,17 @@ class Project:
         )
         if not scan.problems and ledger is self.ledger:
             self.ledger.set_meta(LOOKED_KEY, str(looked_ns))
-        give_back_free_memory()  # of the records of every document, which the build that follows does not need
+        give_back_free_memory()  # the records of every document were compared
         return scan
 
     def look_for_changes(self) -> ChangeSummary:
         """Whether a scan would find something; writes nothing."""
-        sources = list(self.sources.values())
-        return has_changes(sources=sources, ledger=self.ledger, clock=self.clock, brake=self.brake, memory=self._look_memory)
+        sources, remembered = list(self.sources.values()), self._look_memory.quiet
+        memory = self._look_memory
+        changes = has_changes(sources=sources, ledger=self.ledger, clock=self.clock, brake=self.brake, memory=memory)
+        if remembered is None or memory.quiet is not remembered:  # the records of every document were compared
+            give_back_free_memory()
+        return changes
 
     def remember_rate(self, report: BuildReport, spec: IndexSpec) -> None:
         """Keeps the embedding rate of the model for ``rag plan``, and the longest chunk for its check."""

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from benchmarks.suite.processes import Finished, run
-from benchmarks.suite.rounds import Measured
+from benchmarks.suite.rounds import ContestantFailedError, Measured
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-c", "from rag_pipeline.cli import main; main()"]
@@ -103,7 +103,10 @@ def read_vectors(folder: Path) -> dict[str, Any]:
 
 
 def open_sensor(folder: Path) -> Callable[[], dict[str, Any]]:
-    """The ticks of the sensor from one look at the sources to the next, whatever the schedule waits between them left out."""
+    """The ticks of the sensor from one look at the sources to the next; what the schedule waits between them is left out.
+
+    They raise ContestantFailedError unless the first finds nothing and the others have no file event.
+    """
     import dagster as dg
 
     from rag_pipeline.defs.inventory import make_definitions
@@ -120,7 +123,9 @@ def open_sensor(folder: Path) -> Callable[[], dict[str, Any]]:
             tick = sensor.evaluate_tick(dg.build_sensor_context(instance=instance, cursor=cursor, definitions=definitions))
             told.append(tick.skip_message or "asks for a run")
             cursor = tick.cursor or cursor
-        return {"ticks": ticks, "looks": sum("nothing changed" in message for message in told)}
+        if "nothing changed" not in told[0] or any("no file event" not in message for message in told[1:]):
+            raise ContestantFailedError(f"the sensor's ticks said: {'; '.join(told)}")
+        return {"ticks": ticks, "looks": 1}
 
     return run_ticks
 

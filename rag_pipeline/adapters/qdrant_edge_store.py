@@ -140,7 +140,7 @@ class QdrantEdgeStore:
                 self._check_free_space()
                 shard = self._shard(name)
                 with _translated(f"writing to '{name}'"):
-                    shard.update(qdrant_edge.UpdateOperation.upsert_points([_engine_point(point) for point in batch]))
+                    shard.update(qdrant_edge.UpdateOperation.upsert_points([engine_point(point) for point in batch]))
                 self._flush_sometimes(name)
                 self._index_sometimes(name, batch)
 
@@ -192,7 +192,7 @@ class QdrantEdgeStore:
                 filling = self._filling()
                 for batch in _batches(self._points(name)):
                     self._check_free_space()
-                    shard.update(qdrant_edge.UpdateOperation.upsert_points([_engine_point(point) for point in batch]))
+                    shard.update(qdrant_edge.UpdateOperation.upsert_points([engine_point(point) for point in batch]))
                     filling.add(batch)
                     if filling.is_segment(lambda: _held_bytes(shard, spec)):
                         shard.optimize()
@@ -352,7 +352,8 @@ def _batches(points: Iterable[Point]) -> Iterator[list[Point]]:
     return layouts.batches(sized, max_points=BATCH_POINTS, max_bytes=BATCH_BYTES)
 
 
-def _engine_point(point: Point) -> qdrant_edge.Point:
+def engine_point(point: Point) -> qdrant_edge.Point:
+    """The point as the engine takes it. Its payload costs most, as the binding tries one type after another for every value."""
     vectors = {DENSE: point.vector.tolist(), SPARSE: _engine_sparse(point.sparse)}
     return qdrant_edge.Point(point.id, vectors, dict(point.payload))
 

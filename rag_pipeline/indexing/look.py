@@ -122,11 +122,14 @@ class _Look:
             return f"source '{source.name}' answers again"
         known = {record.path: record for record in records}
         gone = known.keys() - {file.path for file in listing.files}
+        missing, blocked = f"source '{source.name}': {_documents(len(gone), 'is', 'are')} gone", told.get("blocked", 0)
         if gone and not self._brake.stops(len(gone), known=len(known)):
-            return f"source '{source.name}': {_documents(len(gone), 'is', 'are')} gone"
-        if len(gone) != told.get("blocked", 0):
-            missing = f"{_documents(len(gone), 'is', 'are')} gone, too many to delete unasked"
-            return f"source '{source.name}': " + (missing if gone else "documents that were gone are back")
+            return missing
+        if len(gone) > blocked:
+            return f"{missing}, too many to delete unasked"
+        if len(gone) < blocked:
+            back = f"{blocked - len(gone)} of {_documents(blocked, 'that was', 'that were')} gone"
+            return f"source '{source.name}': {back} came back"
         return self._first_content_change(source, listing, known)
 
     def _first_content_change(self, source: DocumentSource, listing: Listing, known: Mapping[str, DocumentRecord]) -> str | None:

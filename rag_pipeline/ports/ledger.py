@@ -50,7 +50,7 @@ class Ledger(Protocol):
         """Bucket, document id, content hash and address of every document: all of it that decides what a bucket holds.
 
         Bucket by bucket, so that whoever reads them needs to hold one bucket only. To be read to its end before the ledger is
-        written to.
+        used again.
         """
 
     def count_documents(self) -> int:

@@ -326,8 +326,10 @@ def test_documents_that_come_back_after_an_outage_cost_nothing(ledger: SqlLedger
     source.files.clear()
     scan(ledger, source)
     assert not look(ledger, source)
+    source.files.update(dict(list(files.items())[:5]))
+    assert "5 of 60 documents that were gone came back" in look(ledger, source).reasons[0]
     source.files.update(files)
-    assert "documents that were gone are back" in look(ledger, source).reasons[0]
+    assert "60 of 60 documents that were gone came back" in look(ledger, source).reasons[0]
     source.reads.clear()
     result = scan(ledger, source)
     assert (result.counts.unchanged, result.has_changes, source.reads, result.generation) == (60, False, [], 1)
