@@ -1,7 +1,7 @@
 """Keeps the memory of a process from growing with the number of texts it embeds, of records it compares, of points it stores.
 
-On a CPU, batches of uneven shape leave two things behind. glibc's heap is torn: what a batch frees lies between what stays, and the
-next batch, a little larger, takes new memory. And machine code is kept for each of the last 1,024 shapes, which hardly ever
+On a CPU, batches of uneven shape leave two things behind. glibc's heap is torn: what a batch frees lies between what stays, and
+the next batch, a little larger, takes new memory. And machine code is kept for each of the last 1,024 shapes, which hardly ever
 come back.
 
 Measured with the packaged model in bfloat16 on two cores, text of real pages, batches of 8,192 tokens. Anonymous memory after
