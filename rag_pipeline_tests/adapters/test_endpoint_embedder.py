@@ -215,7 +215,9 @@ def test_prompts_model_and_key_are_sent() -> None:
 def test_the_address_may_end_anywhere(suffix: str, path: str) -> None:
     with serve(HashEmbedder()) as server:
         server.url += suffix
-        Case(server, {}, None).embedder.embed_query("where?")
+        embedder = Case(server, {}, None).embedder
+        embedder.embed_query("where?")
+        embedder.close()
         assert server.paths == [path]
 
 
