@@ -33,12 +33,12 @@ from typing import Any
 
 import numpy as np
 import qdrant_edge
-from qdrant_client import QdrantClient, models
+from qdrant_client import QdrantClient
 
 from rag_pipeline.adapters import edge_shards
 from rag_pipeline.adapters.qdrant_edge_store import BATCH_POINTS, QdrantEdgeStore, engine_point
 from rag_pipeline.adapters.qdrant_layout import DENSE, SPARSE
-from rag_pipeline.adapters.qdrant_request import shipped_struct
+from rag_pipeline.adapters.qdrant_request import shipped_sparse, shipped_struct
 from rag_pipeline.adapters.qdrant_server_store import QdrantServerStore
 from rag_pipeline.schema import CollectionLayout, Matrix, Point, SparseVector
 from rag_pipeline.settings.store import EdgeStoreSettings
@@ -160,11 +160,11 @@ def measure_edge(corpus: Corpus, options: argparse.Namespace) -> dict[str, Any]:
         store = QdrantEdgeStore(folder, lock_wait_s=0, on_wait=print, tuning=tuning)
         store.create_collection(NAME, CollectionLayout(corpus.dimension, "cosine", {}))
         result = _write_and_index(store, corpus)
-        result["engine_alone_points_per_s"] = _engine_alone(corpus, folder / "engine")
         result["bytes_per_point"] = round(_size_bytes(folder) / corpus.points)
         result["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         result.update(_ask(store, corpus))
         store.close()
+        result["engine_alone_points_per_s"] = _engine_alone(corpus, folder / "engine", tuning)
     finally:
         shutil.rmtree(folder)
     return result
@@ -192,21 +192,18 @@ def _write_and_index(store: QdrantEdgeStore, corpus: Corpus) -> dict[str, Any]:
     }
 
 
-def _engine_alone(corpus: Corpus, folder: Path) -> int:
+def _engine_alone(corpus: Corpus, folder: Path, tuning: EdgeStoreSettings) -> int:
     """Points a second that the engine writes where its own points were made before: what the store is held to."""
     points = [engine_point(point) for part in islice(corpus.slices(), ENGINE_SLICES) for point in part]
-    settings = EdgeStoreSettings()
+    config = edge_shards.config({"distance": "cosine", "dimension": corpus.dimension}, tuning)
     folder.mkdir()
-    shard = edge_shards.create(
-        folder, edge_shards.config({"distance": "cosine", "dimension": corpus.dimension}, settings), settings
-    )
+    shard = edge_shards.create(folder, config, tuning)
     watch = Stopwatch()
     for start in range(0, len(points), BATCH_POINTS):
         watch.time(
             lambda start=start: shard.update(qdrant_edge.UpdateOperation.upsert_points(points[start : start + BATCH_POINTS]))
         )
     shard.close()
-    shutil.rmtree(folder)
     return round(len(points) / watch.wall_s)
 
 
@@ -305,16 +302,12 @@ def _upload_collection(client: QdrantClient, points: list[Point]) -> None:
     """The shipped client's way for arrays."""
     client.upload_collection(
         NAME,
-        vectors=({DENSE: point.vector, SPARSE: _shipped_sparse(point.sparse)} for point in points),
+        vectors=({DENSE: point.vector, SPARSE: shipped_sparse(point.sparse)} for point in points),
         payload=(dict(point.payload) for point in points),
         ids=(point.id for point in points),
         batch_size=256,
         wait=True,
     )
-
-
-def _shipped_sparse(sparse: SparseVector) -> models.SparseVector:
-    return models.SparseVector(indices=list(sparse.indices), values=list(sparse.values))
 
 
 def _upsert_all(store: QdrantServerStore, points: list[Point]) -> None:

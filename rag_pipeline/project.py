@@ -229,8 +229,8 @@ class Project:
 
     def look_for_changes(self) -> ChangeSummary:
         """Whether a scan would find something; writes nothing."""
-        sources, remembered = list(self.sources.values()), self._look_memory.quiet
-        memory = self._look_memory
+        sources, memory = list(self.sources.values()), self._look_memory
+        remembered = memory.quiet
         changes = has_changes(sources=sources, ledger=self.ledger, clock=self.clock, brake=self.brake, memory=memory)
         if remembered is None or memory.quiet is not remembered:  # the records of every document were compared
             give_back_free_memory()

@@ -70,10 +70,15 @@ def encode_request(collection: str, points: Sequence[bytes], ordering: models.Wr
     return b"".join((_framed(_COLLECTION, collection.encode()), _WAIT, *points, _framed(_ORDERING, order)))
 
 
+def shipped_sparse(sparse: SparseVector) -> models.SparseVector:
+    """The weights as the shipped client takes them."""
+    return models.SparseVector(indices=list(sparse.indices), values=list(sparse.values))
+
+
 def shipped_struct(point: Point) -> models.PointStruct:
     """The point as the shipped client takes it."""
-    sparse = models.SparseVector(indices=list(point.sparse.indices), values=list(point.sparse.values))
-    return models.PointStruct(id=point.id, vector={DENSE: point.vector.tolist(), SPARSE: sparse}, payload=dict(point.payload))
+    vectors = {DENSE: point.vector.tolist(), SPARSE: shipped_sparse(point.sparse)}
+    return models.PointStruct(id=point.id, vector=vectors, payload=dict(point.payload))
 
 
 def difference_to_shipped(points: Sequence[Point], ordering: models.WriteOrdering) -> str | None:

@@ -12,6 +12,7 @@ from qdrant_client.connection import get_channel
 
 from rag_pipeline.adapters import qdrant_layout as layouts
 from rag_pipeline.adapters.qdrant_layout import DENSE, SPARSE, SYSTEM, rejected
+from rag_pipeline.adapters.qdrant_request import shipped_sparse
 from rag_pipeline.adapters.qdrant_server_errors import call, write
 from rag_pipeline.adapters.qdrant_server_layout import (
     NO_INDEXING,
@@ -263,7 +264,7 @@ class QdrantServerStore:
     def search_sparse(
         self, name: str, vector: SparseVector, *, limit: int, filters: Mapping[str, Any] | None = None
     ) -> list[Hit]:
-        return self._search(name, (_sparse(vector), SPARSE, None), limit=limit, filters=filters)
+        return self._search(name, (shipped_sparse(vector), SPARSE, None), limit=limit, filters=filters)
 
     def _search(self, name: str, query: tuple[Any, str, Any], *, limit: int, filters: Mapping[str, Any] | None) -> list[Hit]:
         condition = layouts.build_filter(models, filters)
@@ -365,7 +366,3 @@ def _dimension(name: str, info: models.CollectionInfo) -> int:
     if not isinstance(vectors, dict) or DENSE not in vectors:
         raise rejected(f"collection '{name}' was not made by this pipeline: it has no vector named '{DENSE}'")
     return vectors[DENSE].size
-
-
-def _sparse(sparse: SparseVector) -> models.SparseVector:
-    return models.SparseVector(indices=list(sparse.indices), values=list(sparse.values))

@@ -10,6 +10,7 @@ import click
 from rag_pipeline import __version__
 from rag_pipeline.cli import tables
 from rag_pipeline.cli.frame import FAILED, FINE, WRONG_USE, Frame, say, shared_options
+from rag_pipeline.indexing.scan_report import count_of
 
 NEW_OBJECTS = 100_000
 """After which rubbish is looked for. Python's 700 cost an eighth of a start, spent on what imports make and keep."""
@@ -57,7 +58,7 @@ def index(frame: Frame, approve_deletes: bool, compare_all: bool) -> int:
         say(f"note: the settings ask for another index ({'; '.join(change.change.describe())}); see rag plan, then rag reindex")
     quarantined = values["documents"]["quarantined"]
     if quarantined:
-        say(f"warning: {tables.count_of(quarantined, 'document')} in quarantine; see rag quarantine list")
+        say(f"warning: {count_of(quarantined, 'document')} in quarantine; see rag quarantine list")
     return FINE
 
 

@@ -10,8 +10,8 @@ from packaging.version import Version
 from rag_pipeline.adapters.parser_pool import measures_in_force
 from rag_pipeline.adapters.parsing import sandbox
 from rag_pipeline.cli.frame import Frame
-from rag_pipeline.cli.tables import count_of
 from rag_pipeline.errors import RagPipelineError
+from rag_pipeline.indexing.scan_report import count_of
 from rag_pipeline.operations.gate import check_question_files
 from rag_pipeline.project import Project
 

@@ -7,7 +7,7 @@ import click
 
 from rag_pipeline.cli.commands import main
 from rag_pipeline.cli.frame import FAILED, FINE, WRONG_USE, Frame, say, shared_options
-from rag_pipeline.cli.tables import count_of
+from rag_pipeline.indexing.scan_report import count_of
 
 
 @main.command()

@@ -6,9 +6,10 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from rag_pipeline.cli.tables import count_of, show_rows
+from rag_pipeline.cli.tables import show_rows
 from rag_pipeline.indexing.cost import ASSUMED_TOKENS_PER_S, Duration, Space
 from rag_pipeline.indexing.plan import Plan
+from rag_pipeline.indexing.scan_report import count_of
 from rag_pipeline.operations.plan import ReleasePlan, WholePlan
 
 MIB = 2**20

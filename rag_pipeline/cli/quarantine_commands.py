@@ -12,6 +12,7 @@ from rag_pipeline.cli import tables
 from rag_pipeline.cli.commands import main
 from rag_pipeline.cli.frame import FAILED, FINE, WRONG_USE, Frame, say, shared_options
 from rag_pipeline.indexing.quarantine import remedy_for
+from rag_pipeline.indexing.scan_report import count_of
 from rag_pipeline.project import Project
 from rag_pipeline.schema import QuarantineEntry
 
@@ -76,7 +77,7 @@ def quarantine_retry(frame: Frame, document: str | None, reason: str | None) -> 
     if frame.is_json:
         frame.answer({"forgotten": len(entries)})
     else:
-        frame.console.print(f"{tables.count_of(len(entries), 'failure')} forgotten; the next rag index tries again")
+        frame.console.print(f"{count_of(len(entries), 'failure')} forgotten; the next rag index tries again")
     return FINE
 
 
@@ -94,7 +95,7 @@ def quarantine_export(frame: Frame, file: Path) -> int:
     except OSError as error:
         say(f"error: {file} cannot be written ({error.strerror or error}); choose another place")
         return FAILED
-    say(f"{tables.count_of(len(rows), 'document')} written to {file}")
+    say(f"{count_of(len(rows), 'document')} written to {file}")
     return FINE
 
 

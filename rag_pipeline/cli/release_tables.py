@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from rag_pipeline.cli.dagster_run import RunResult
-from rag_pipeline.cli.tables import count_of, describe_lanes, show_rows
+from rag_pipeline.cli.tables import describe_lanes, show_rows
+from rag_pipeline.indexing.scan_report import count_of
 
 
 def release_values(done: RunResult) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rag_pipeline.indexing.fsck import FsckReport
+from rag_pipeline.indexing.scan_report import count_of
 from rag_pipeline.retrieval.quoting import heading_of
 from rag_pipeline.schema import Hit, QuarantineEntry
 
@@ -32,11 +33,6 @@ def show_rows(console: Console, columns: Sequence[str], rows: Iterable[Sequence[
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))
     console.print(table)
-
-
-def count_of(number: int, noun: str) -> str:
-    """``1 document``, ``2 documents``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def show_index(console: Console, values: Mapping[str, Any]) -> None:

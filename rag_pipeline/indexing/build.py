@@ -156,8 +156,8 @@ def find_fragmented(ledger: Ledger, collection: str) -> list[str]:
 
 def bucket_digests(ledger: Ledger, buckets: Iterable[str], spec_fingerprint: str) -> dict[str, str]:
     """What each bucket should be, from the ledger alone."""
-    failed, wanted = ledger.quarantine(), list(buckets)
-    digests = dict.fromkeys(wanted, _digest((), failed, spec_fingerprint))
+    failed = ledger.quarantine()
+    digests = dict.fromkeys(buckets, _digest((), failed, spec_fingerprint))
     for bucket, rows in groupby(ledger.contents(), itemgetter(0)):
         if bucket in digests:
             digests[bucket] = _digest([facts for _, *facts in rows], failed, spec_fingerprint)

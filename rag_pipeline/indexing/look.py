@@ -8,7 +8,7 @@ from rag_pipeline.errors import SourceUnavailableError
 from rag_pipeline.indexing.blocking import Blocked, read_blocked
 from rag_pipeline.indexing.changes import DeleteBrake, HashedFile, compare_stats
 from rag_pipeline.indexing.manifest import hash_file, records_by_source, with_removed
-from rag_pipeline.indexing.scan_report import ChangeSummary
+from rag_pipeline.indexing.scan_report import ChangeSummary, count_of
 from rag_pipeline.ports import Clock, DocumentSource, Ledger
 from rag_pipeline.schema import DocumentRecord, Listing, SourceFile
 
@@ -94,7 +94,7 @@ class _Look:
         except SourceUnavailableError as error:
             self.is_in_doubt = True
             return None if told.get("error") else str(error)
-        return f"source '{source.name}': {_documents(len(erased), 'waits', 'wait')} for erasure" if erased else reason
+        return f"source '{source.name}': {_told(len(erased), 'document', 'waits', 'wait')} for erasure" if erased else reason
 
     def _list(self, source: DocumentSource) -> Listing:
         listing = source.list_files()
@@ -122,13 +122,13 @@ class _Look:
             return f"source '{source.name}' answers again"
         known = {record.path: record for record in records}
         gone = known.keys() - {file.path for file in listing.files}
-        missing, blocked = f"source '{source.name}': {_documents(len(gone), 'is', 'are')} gone", told.get("blocked", 0)
+        missing, blocked = f"source '{source.name}': {_told(len(gone), 'document', 'is', 'are')} gone", told.get("blocked", 0)
         if gone and not self._brake.stops(len(gone), known=len(known)):
             return missing
         if len(gone) > blocked:
             return f"{missing}, too many to delete unasked"
         if len(gone) < blocked:
-            back = f"{blocked - len(gone)} of {_documents(blocked, 'that was', 'that were')} gone"
+            back = f"{blocked - len(gone)} of {_told(blocked, 'document', 'that was', 'that were')} gone"
             return f"source '{source.name}': {back} came back"
         return self._first_content_change(source, listing, known)
 
@@ -136,7 +136,7 @@ class _Look:
         doubtful = compare_stats(known.values(), listing).to_hash
         arrived = sum(file.path not in known for file in doubtful)
         if arrived:
-            return f"source '{source.name}': " + ("1 file is new" if arrived == 1 else f"{arrived} files are new")
+            return f"source '{source.name}': {_told(arrived, 'file', 'is', 'are')} new"
         if len(doubtful) > HASHED_BY_A_LOOK:
             return f"source '{source.name}': {len(doubtful)} files were touched"
         for file in doubtful:
@@ -151,5 +151,5 @@ class _Look:
         return hash_file(source, file)
 
 
-def _documents(count: int, verb_of_one: str, verb: str) -> str:
-    return f"1 document {verb_of_one}" if count == 1 else f"{count} documents {verb}"
+def _told(count: int, noun: str, verb_of_one: str, verb: str) -> str:
+    return f"{count_of(count, noun)} {verb_of_one if count == 1 else verb}"

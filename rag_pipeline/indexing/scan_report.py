@@ -12,6 +12,11 @@ SHOWN_CHANGES = 100
 """Changes of one source that a report lists; all are counted."""
 
 
+def count_of(number: int, noun: str) -> str:
+    """``1 document``, ``2 documents``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 @dataclass(frozen=True, slots=True)
 class ScanCounts:
     """Documents of a scan by what happened to them."""
