@@ -162,8 +162,8 @@ def test_arithmetic_that_the_engine_has_not_is_refused() -> None:
 @pytest.mark.deep
 def test_memory_does_not_grow_with_the_number_of_shapes(cache: Path) -> None:
     told = subprocess.run([sys.executable, "-c", SHAPES, str(cache)], capture_output=True, text=True, check=True)
-    after_200, after_1000 = map(float, told.stdout.split())
-    assert after_1000 < after_200 + 40
+    after_200, after_600 = map(float, told.stdout.split())
+    assert after_600 < after_200 + 40
 
 
 SHAPES = """
@@ -179,9 +179,9 @@ def resident_mib():
 model = ModelOpener(packaged_facts(), EmbeddingSettings(device="cpu"), Path(sys.argv[1])).kept("float32")
 shapes = [(count, length) for count in range(1, 9) for length in range(4, 129)]
 random.Random(0).shuffle(shapes)
-for number, (count, length) in enumerate(shapes, 1):
+for number, (count, length) in enumerate(shapes[:600], 1):
     model.embed(["a " * (length - 2)] * count, prompt="")
-    if number in (200, 1000):
+    if number in (200, 600):
         print(resident_mib(), flush=True)
 """
 

@@ -24,16 +24,27 @@ POSTGRESQL = Path("/usr/share/doc/postgresql-doc-15/html")
 TEXLIVE = Path("/usr/share/texlive/texmf-dist/doc")
 PDFS = 20
 PDF_BYTES_MAX = 2_000_000
+CHANGING_EVERY = 3
 SETTINGS = {"buckets": 16, "parsing": {"workers": 2}}
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    folder = tmp_path_factory.mktemp("debian")
+    """Every page, indexed once."""
+    yield from _indexed(tmp_path_factory.mktemp("debian"), every=1)
+
+
+@pytest.fixture(scope="module")
+def changing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """Some of the pages, since each test that changes them ends with an index built from nothing."""
+    yield from _indexed(tmp_path_factory.mktemp("changing"), every=CHANGING_EVERY)
+
+
+def _indexed(folder: Path, *, every: int) -> Iterator[Project]:
     file = write_settings(folder, **SETTINGS)
     for name, source in {"python": PYTHON, "postgresql": POSTGRESQL}.items():
         pages = [page for page in sorted(source.rglob("*.html")) if page.is_file()]
-        for page in pages:
+        for page in pages[::every]:
             target = folder / "docs" / name / page.relative_to(source)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(page, target)
@@ -76,10 +87,10 @@ def test_nothing_changed_is_nothing_done(project: Project) -> None:
     assert (report.parsed, report.embedded, report.upserted, report.deleted) == (0, 0, 0, 0)
 
 
-def test_all_changes_at_once_end_in_the_index_of_a_fresh_build(project: Project, tmp_path: Path) -> None:
-    embedded = embedder(project).embedded
+def test_all_changes_at_once_end_in_the_index_of_a_fresh_build(changing: Project, tmp_path: Path) -> None:
+    embedded = embedder(changing).embedded
     embedded.clear()
-    folder = docs(project)
+    folder = docs(changing)
     pages = sorted((folder / "python" / "library").glob("*.html"))
     for page in pages[:2]:
         page.write_text(page.read_text().replace("</body>", "<p>One sentence that was not there before.</p></body>"))
@@ -90,20 +101,20 @@ def test_all_changes_at_once_end_in_the_index_of_a_fresh_build(project: Project,
     for page in pages[30:40]:
         os.utime(page)
     (folder / "python" / "corrupt.pdf").write_bytes(b"%PDF-1.7\n" + os.urandom(4096))
-    scan, report = index_once(project)
+    scan, report = index_once(changing)
     counts = scan.counts
     assert (counts.modified, counts.renamed, counts.deleted, counts.new) == (2, 5, 3, 1)
     assert report.parsed == 3
     assert report.quarantined >= 1
     assert len(embedded) <= 4, "an edit of one paragraph embeds the chunks that changed, a rename embeds none"
-    assert_in_step(project, tmp_path)
+    assert_in_step(changing, tmp_path)
 
 
-def test_chunk_size_of_pdf_alone_touches_only_pdfs(project: Project, tmp_path: Path) -> None:
-    before = dump(project)
-    project.close()
+def test_chunk_size_of_pdf_alone_touches_only_pdfs(changing: Project, tmp_path: Path) -> None:
+    before = dump(changing)
+    changing.close()
     changed = open_project(
-        write_settings(project.settings.root, **SETTINGS, chunking={"types": {"pdf": {"size": 512, "target": 1.0}}})
+        write_settings(changing.settings.root, **SETTINGS, chunking={"types": {"pdf": {"size": 512, "target": 1.0}}})
     )
     try:
         _, report = index_once(changed)
@@ -119,11 +130,11 @@ def test_chunk_size_of_pdf_alone_touches_only_pdfs(project: Project, tmp_path: P
         changed.close()
 
 
-def test_model_switch_parses_nothing_and_ends_in_the_index_of_a_fresh_build(project: Project, tmp_path: Path) -> None:
+def test_model_switch_parses_nothing_and_ends_in_the_index_of_a_fresh_build(changing: Project, tmp_path: Path) -> None:
     """The stand-in takes a prompt for a word of the question and gets a little worse by it, so a larger drop is allowed."""
-    project.close()
+    changing.close()
     model = {"embedding": {"query_prompt": "query: "}, "release": {"max_drop": 0.3}}
-    switched = open_project(write_settings(project.settings.root, **SETTINGS, **model))
+    switched = open_project(write_settings(changing.settings.root, **SETTINGS, **model))
     try:
         old = switched.collections().live
         done = reindex(switched, switched.buckets, progress=SILENT)

@@ -361,7 +361,7 @@ def test_ten_histories() -> None:
 @pytest.mark.deep
 def test_histories() -> None:
     number = os.environ.get("RAG_HISTORIES")
-    _try(int(number or 300), is_random=number is not None)
+    _try(int(number or 200), is_random=number is not None)
 
 
 # --- histories that once went wrong ---------------------------------------------------------------------------------
