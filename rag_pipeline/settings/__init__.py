@@ -17,6 +17,7 @@ from rag_pipeline.schema import ModelFacts
 from rag_pipeline.settings.exposure import exposed_endpoint, exposed_store, has_password
 from rag_pipeline.settings.parsing import ParsingSettings as ParsingSettings
 from rag_pipeline.settings.pii import PiiSettings
+from rag_pipeline.settings.problems import describe_problems
 from rag_pipeline.settings.release import ReleaseSettings
 from rag_pipeline.settings.section import Section
 from rag_pipeline.settings.store import EdgeStoreSettings as EdgeStoreSettings
@@ -273,7 +274,7 @@ def load_settings(path: str | Path | None = None, environment: Mapping[str, str]
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        raise SettingsError("\n".join(_problems(file, error))) from None
+        raise SettingsError("\n".join(f"{file}: {problem}" for problem in describe_problems(Settings, error))) from None
     settings._root = file.resolve().parent
     settings._secrets.update({name: SecretStr(environment[name]) for name in SECRET_NAMES if environment.get(name)})
     _refuse_exposed(file, settings)
@@ -377,22 +378,3 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
         old = merged.get(key)
         merged[key] = _merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return merged
-
-
-_TAGS = {"edge", "server"}
-
-
-def _problems(file: Path, error: ValidationError) -> Iterator[str]:
-    problems = error.errors()
-    for problem in problems:
-        inner = (other["loc"][: len(problem["loc"])] == problem["loc"] for other in problems if other is not problem)
-        if problem["type"] == "too_short" and any(inner):
-            continue  # the list is short because an item of it was refused
-        where = ".".join(str(part) for part in problem["loc"] if part not in _TAGS)
-        if problem["type"] == "extra_forbidden":
-            text = "unknown key; remove it or mend its spelling (docs/settings.md lists all keys)"
-        elif problem["type"] == "missing":
-            text = "is missing; add it (docs/settings.md shows how)"
-        else:
-            text = problem["msg"].removeprefix("Value error, ")
-        yield f"{file}: {where + ': ' if where else ''}{text}"
