@@ -80,7 +80,7 @@ class ParquetVectorArtifact:
     """Port ``VectorArtifact``: vectors of one vector space by the digest of their text."""
 
     def __init__(self, url: str, *, storage_options: Mapping[str, Any] | None = None) -> None:
-        self._parts = ParquetParts(url, storage_options=storage_options)
+        self._parts = ParquetParts(url, storage_options=storage_options, removes_damaged=True)
 
     def digests(self, bucket: str) -> set[bytes]:
         return {digest for table in self._parts.tables(bucket, ["digest"]) for digest in table["digest"].to_pylist()}

@@ -35,6 +35,8 @@ _COMPRESSION_LEVEL = 1
 _ATTEMPTS = 5
 JOINED_FILES = 8
 """So many small files of a bucket may stay beside each other."""
+_UNDECODED = (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError, OSError)
+"""What pyarrow raises for a file that it cannot read; its own OSError has no number."""
 _log = logging.getLogger(__name__)
 
 
@@ -49,8 +51,17 @@ class ParquetParts:
     its rows are made anew; a store that does not answer is an error.
     """
 
-    def __init__(self, url: str, *, storage_options: Mapping[str, Any] | None = None, dictionary: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        storage_options: Mapping[str, Any] | None = None,
+        dictionary: Sequence[str] = (),
+        removes_damaged: bool = False,
+    ) -> None:
+        """``removes_damaged``: where some columns tell what there is, and a file of damaged others would claim it for ever."""
         self._url = url
+        self._removes_damaged = removes_damaged
         self._options = dict(storage_options or {})
         self._dictionary = list(dictionary)
 
@@ -168,13 +179,18 @@ class ParquetParts:
                 return pq.ParquetFile(path, memory_map=True).read(columns)
             with self._system[0].open(path, "rb") as file:
                 return pq.ParquetFile(file).read(columns)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError) as error:
-            damage: Exception = error
-        except OSError as error:
-            if error.errno is not None:  # the system's; pyarrow's own, about damaged pages, have no number
+        except _UNDECODED as error:
+            if isinstance(error, OSError) and (error.errno is not None or type(error) is not OSError):
                 raise
-            damage = error
-        _log.warning("%s is damaged (%s) and left out; what it held is made again", path, type(damage).__name__)
+        # Some object stores raise what pyarrow raises. What fails from memory too is damage, and not the way to it.
+        data = self._system[0].cat_file(path)
+        try:
+            return pq.ParquetFile(pa.BufferReader(data)).read(columns)
+        except _UNDECODED as error:
+            _log.warning("%s is damaged (%s) and left out; what it held is made again", path, type(error).__name__)
+        if self._removes_damaged:
+            with suppress(OSError):  # who may only read leaves it to who writes
+                self._remove([path])
         return None
 
     def _rebase(self, bucket: str, old: Sequence[str], tables: Iterable[pa.Table]) -> None:

@@ -129,7 +129,7 @@ class ReconcileStage:
         lost = sum(point.digest not in vectors for point in part)
         if lost:
             raise BackendRejectedError(
-                f"bucket {bucket}: {lost} chunks have no vector; materialise 'embeddings' for this bucket first",
+                f"bucket {bucket}: {lost} chunks have no vector; run rag index, or materialise 'embeddings' of it first",
                 system="artifacts",
             )
         weights = self.weights(part)

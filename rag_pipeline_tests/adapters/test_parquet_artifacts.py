@@ -1,6 +1,8 @@
 import errno
 import logging
 import os
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.exceptions import FSTimeoutError
 
 from rag_pipeline.adapters.artifact_tables import decode_documents, encode_documents
 from rag_pipeline.adapters.parquet_artifacts import DocumentArtifact, ParquetArtifactStore, ParquetVectorArtifact
 from rag_pipeline.adapters.parquet_parts import JOINED_FILES, ParquetParts
 from rag_pipeline.errors import BackendUnavailableError
 from rag_pipeline.schema import DocumentType, Element, ElementKind, ParsedDocument, StoredDocument
+
+DIGESTS = [bytes([number]) * 16 for number in range(3)]
 
 
 def row_of(key: str, text: str = "text") -> StoredDocument:
@@ -145,6 +150,86 @@ def test_a_damaged_file_is_left_out_with_a_warning(
     assert "damaged" in caplog.text
     artifact.replace("00", [*artifact.read("00"), row_of("a")])
     assert keys(artifact) == ["a", "b"]
+
+
+def test_vectors_that_cannot_be_read_are_not_claimed_for_ever(tmp_path: Path) -> None:
+    artifact = ParquetVectorArtifact(str(tmp_path))
+    digests = [bytes([number]) * 16 for number in range(2)]
+    for digest in digests:
+        artifact.append("00", [digest], np.random.default_rng(1).random((1, 4096), dtype=np.float32))
+    file = tmp_path / "00" / files(tmp_path)[0]
+    offset = pq.ParquetFile(file).metadata.row_group(0).column(1).data_page_offset
+    data = file.read_bytes()
+    file.write_bytes(data[: offset + 60] + bytes(64) + data[offset + 124 :])
+    assert artifact.digests("00") == set(digests), "the column of digests is whole"
+    assert set(artifact.read("00", digests)) == {digests[1]}
+    assert artifact.digests("00") == {digests[1]}, "so the first is embedded again"
+
+
+REMOTE_ERRORS = [
+    FSTimeoutError("timed out"),
+    PermissionError("Access Denied"),
+    OSError("Forbidden: no errno, as of some object stores"),
+    OSError(errno.EIO, "input/output error"),
+]
+
+
+@pytest.fixture
+def remote() -> Iterator[ParquetVectorArtifact]:
+    """Three vectors, a file each, on a file system that is no local disk."""
+    url = f"memory://artifacts-{uuid.uuid4().hex}"
+    artifact = ParquetVectorArtifact(url)
+    for digest in DIGESTS:
+        artifact.append("00", [digest], np.ones((1, 4), np.float32))
+    yield artifact
+    artifact._parts._system[0].rm(artifact._parts._root, recursive=True)
+
+
+@pytest.mark.parametrize("error", REMOTE_ERRORS, ids=lambda error: type(error).__name__)
+def test_a_remote_file_that_cannot_be_fetched_is_not_taken_for_damaged(
+    remote: ParquetVectorArtifact, error: OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(remote._parts._system[0], "open", fail)
+        patch.setattr(remote._parts._system[0], "cat_file", fail)
+        with pytest.raises(BackendUnavailableError):
+            remote.digests("00")
+        with pytest.raises(BackendUnavailableError):
+            remote.retain("00", set(DIGESTS))
+    assert remote.digests("00") == set(DIGESTS)
+
+
+def test_a_remote_reader_that_a_replace_overtakes_reads_the_new_rows(
+    remote: ParquetVectorArtifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Object stores tell a missing key by an error without a number."""
+    real, turns = ParquetParts._read, [lambda: ParquetVectorArtifact(remote._parts._url).retain("00", set(DIGESTS))]
+
+    def overtaken(self: ParquetParts, path: str, columns: Any) -> Any:
+        if turns:
+            turns.pop()()
+        return real(self, path, columns)
+
+    def without_number(*_: object, **__: object) -> None:
+        raise FileNotFoundError("The specified key does not exist.")
+
+    monkeypatch.setattr(ParquetParts, "_read", overtaken)
+    system = remote._parts._system[0]
+    opened = system.open
+    monkeypatch.setattr(
+        system, "open", lambda path, *given, **named: opened(path, *given, **named) if system.exists(path) else without_number()
+    )
+    assert set(remote.read("00", DIGESTS)) == set(DIGESTS)
+
+
+def test_a_damaged_remote_file_is_left_out(remote: ParquetVectorArtifact, caplog: pytest.LogCaptureFixture) -> None:
+    system = remote._parts._system[0]
+    system.pipe_file(sorted(system.ls(f"{remote._parts._root}/00", detail=False))[0], b"PAR1 no more PAR1")
+    assert remote.digests("00") == set(DIGESTS[1:])
+    assert "damaged" in caplog.text
 
 
 def test_a_reader_that_a_replace_overtakes_reads_the_new_rows(
