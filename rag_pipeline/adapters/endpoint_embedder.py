@@ -106,7 +106,7 @@ class EndpointEmbedder:
             self._pace.wait()
             try:
                 response = self._send(texts)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:  # also a body that nobody can unpack
                 problem, wait_s = type(error).__name__, None
             else:
                 if response.status_code not in _RETRIED and response.status_code < 500:
@@ -124,9 +124,10 @@ class EndpointEmbedder:
 
     def _send(self, texts: list[str]) -> httpx.Response:
         """One request. A server that does not know base64 is asked for numbers from then on."""
-        body = {"model": self._model, "input": [readable(text) for text in texts], "encoding_format": self._encoding}
+        encoding = self._encoding  # of this request: one beside it may learn meanwhile that it is not known
+        body = {"model": self._model, "input": [readable(text) for text in texts], "encoding_format": encoding}
         response = self._client.post(self._url, json=body)
-        if response.status_code in {400, 422} and self._encoding == "base64" and "encoding_format" in response.text:
+        if response.status_code in {400, 422} and encoding == "base64" and "encoding_format" in response.text:
             self._encoding = "float"
             return self._send(texts)
         return response
@@ -148,7 +149,7 @@ class EndpointEmbedder:
         try:
             items = response.json()["data"]
             rows = {int(item.get("index", position)): _vector(item["embedding"]) for position, item in enumerate(items)}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise BackendRejectedError(
                 f"answered with something that is no list of embeddings ({type(error).__name__}); check embedding.endpoint",
                 system=self._system,
@@ -192,19 +193,19 @@ def _vector(embedding: str | list[float]) -> Vector:
 
 
 def _wait_s(attempt: int, asked_s: float | None) -> float:
-    """What the server asked for, else a time that doubles, spread so that many clients do not return at once."""
-    if asked_s is not None:
-        return min(asked_s, _LONGEST_WAIT_S)
+    """A time that doubles, spread so that many clients do not return at once; longer where the server asked for it."""
     longest_s = min(_FIRST_WAIT_S * 2**attempt, _LONGEST_WAIT_S)
-    return random.SystemRandom().uniform(longest_s / 2, longest_s)
+    own_s = random.SystemRandom().uniform(longest_s / 2, longest_s)
+    return min(max(asked_s or 0.0, own_s), _LONGEST_WAIT_S)
 
 
 def _retry_after_s(response: httpx.Response) -> float | None:
     """Seconds of the header ``Retry-After``, which holds seconds or a date; None where it says nothing usable."""
     header = response.headers.get("retry-after", "")
-    if header.isdigit():
-        return float(header)
     try:
-        return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
+        if header.isascii() and header.isdigit():
+            return float(header)
+        now = response.headers.get("date")  # by the server's clock, which need not be ours
+        return (parsedate_to_datetime(header) - (parsedate_to_datetime(now) if now else datetime.now(UTC))).total_seconds()
+    except (ValueError, TypeError, OverflowError):
         return None

@@ -43,9 +43,10 @@ class Breaker:
 
     def tries(self, usual: int) -> int:
         """How often a request may be tried now. Raises BackendUnavailableError while the breaker is open."""
-        if self._failed_s is None:
+        failed_s = self._failed_s  # once, since other threads note how their requests end
+        if failed_s is None:
             return usual
-        left_s = self._failed_s + REST_S - self._clock()
+        left_s = failed_s + REST_S - self._clock()
         if left_s > 0:
             raise BackendUnavailableError(
                 f"did not answer a moment ago and is not asked again for {left_s:.0f} s; see that the server is up",

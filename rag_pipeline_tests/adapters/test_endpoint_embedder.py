@@ -68,6 +68,13 @@ def test_a_server_that_refuses_bytes_is_asked_for_numbers_from_then_on() -> None
         assert [request["encoding_format"] for request in it.server.requests] == ["base64", "float", "float"]
 
 
+def test_requests_side_by_side_learn_that_each_from_its_own_refusal() -> None:
+    refusal = Misbehaviour(status=422, body=b'{"detail": "unknown field encoding_format=base64"}', delay_s=0.05)
+    texts = [f"fish number {number}" for number in range(32)]
+    with case(*[refusal] * 4, requests_at_once=4) as it:
+        assert np.allclose(it.embedder.embed_documents(texts), HashEmbedder().embed_documents(texts), atol=1e-6)
+
+
 def test_the_order_of_the_answer_does_not_matter() -> None:
     with case(Misbehaviour(is_shuffled=True)) as it:
         assert np.allclose(it.embedder.embed_documents(TEXTS), EXPECTED, atol=1e-6)
@@ -125,6 +132,33 @@ def test_the_server_may_name_a_date_to_wait_for() -> None:
     with case(Misbehaviour(status=503, headers={"retry-after": date})) as it:
         it.embedder.embed_query("later")
         assert 15 < it.waits_s[0] <= 20
+
+
+@pytest.mark.parametrize("header", ["0", "²", "Thu, 01 Jan 1970 00:00:00 GMT", "Thu, 01 Jan 2099 00:00:00 -99999999", "soon"])
+def test_a_time_to_wait_that_is_none_does_not_use_up_the_tries(header: str) -> None:
+    with case(*[Misbehaviour(status=429, headers={"retry-after": header})] * 3) as it:
+        it.embedder.embed_query("later")
+        assert it.waits_s >= [0.25, 0.5, 1.0]
+
+
+def test_a_date_is_by_the_clock_of_the_server() -> None:
+    now = datetime.now(UTC) - timedelta(hours=1)
+    date, named = format_datetime(now, usegmt=True), format_datetime(now + timedelta(seconds=20), usegmt=True)
+    with case(Misbehaviour(status=503, headers={"date": date, "retry-after": named})) as it:
+        it.embedder.embed_query("later")
+        assert it.waits_s == [20]
+
+
+def test_a_body_that_cannot_be_unpacked_is_asked_for_again() -> None:
+    with case(Misbehaviour(status=200, body=b"no gzip", headers={"content-encoding": "gzip"})) as it:
+        assert np.allclose(it.embedder.embed_documents(TEXTS), EXPECTED, atol=1e-6)
+
+
+@pytest.mark.parametrize("index", [b"Infinity", b"1" * 400, b"[" * 100_000])
+def test_an_answer_of_absurd_numbers_is_no_list_of_embeddings(index: bytes) -> None:
+    body = b'{"data": [{"embedding": [1.0], "index": ' + index + b"}]}"
+    with case(Misbehaviour(status=200, body=body)) as it, pytest.raises((BackendRejectedError, BadVectorError)):
+        it.embedder.embed_query("what?")
 
 
 @pytest.mark.parametrize(("status", "hint"), [(400, "log"), (401, "EMBEDDING_API_KEY"), (404, "endpoint_model"), (302, "302")])

@@ -94,7 +94,9 @@ def _handler(server: EmbeddingServer) -> type[BaseHTTPRequestHandler]:
 
         def _reply(self, how: Misbehaviour, body: bytes) -> None:
             try:
-                self.send_response(how.status)
+                self.send_response_only(how.status)
+                if "date" not in how.headers:
+                    self.send_header("date", self.date_time_string())
                 for name, value in {"content-length": str(len(body)), **how.headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
