@@ -58,7 +58,7 @@ class FsspecSource:
         sieve = _Sieve(self._rules)
         with self._whole_or_error():
             for info in self._flat_infos() if self._is_object_store else self._walked_infos(sieve):
-                sieve.add(info["name"][len(self._root) :].lstrip("/"), info)
+                sieve.add(info["name"][len(self._root) :].removeprefix("/"), info)
         files = tuple(sorted(sieve.files, key=lambda file: file.path))
         excluded = tuple(sorted(sieve.excluded, key=lambda exclusion: exclusion.path))
         return Listing(source=self.name, started_ns=started_ns, files=files, excluded=excluded)

@@ -203,11 +203,12 @@ def test_s3_folder_markers_and_neighbours_are_no_documents() -> None:
     root = f"{BUCKET}/{uuid.uuid4().hex}"
     with running_s3() as options:
         system = s3_client(options)
-        for key in ("/part/", "/part/a.txt", "-of-others/a.txt"):
+        for key in ("/part/", "/part/a.txt", "-of-others/a.txt", "//b.txt", "/part//c.txt"):
             system.pipe_file(root + key, b"x")
         source = FsspecSource(SourceSettings(name="test", url=f"s3://{root}/", storage_options=options))
         listing = source.list_files()
-    assert [file.path for file in listing.files] == ["part/a.txt"]
+        assert {source.read(file.path).data for file in listing.files} == {b"x"}
+    assert [file.path for file in listing.files] == ["/b.txt", "part//c.txt", "part/a.txt"]
     assert listing.excluded == ()
 
 
