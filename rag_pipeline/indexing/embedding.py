@@ -294,11 +294,24 @@ class EmbedRun:
         """
         waits = batch.waits_alone or [self._begun([batch.texts[row]]) for row in batch.ends]
         for row, wait in zip(batch.ends, waits, strict=True):
-            if _cosine(wait()[0], vectors[row]) < ALONE_AGREEMENT:
+            if _cosine(self._alone(batch.texts[row], wait), vectors[row]) < ALONE_AGREEMENT:
                 raise BadVectorError(
                     f"text {batch.positions[row]} has another vector alone than in a batch of {len(vectors)}: the model, or the "
                     "server that serves it, mixes up texts; nothing of this batch is kept"
                 )
+
+    def _alone(self, text: str, wait: Wait) -> Vector:
+        """The text's vector; once what is under way takes no memory any more, where it did not fit beside that."""
+        try:
+            vectors = wait()
+        except BatchTooLargeError:
+            if not self._under_way:
+                raise
+            while self._under_way:
+                self._finish(self._under_way.popleft())
+            vectors = self._begun([text])()
+        vector: Vector = vectors[0]
+        return vector
 
     def _padded(self, batch: _Batch) -> int:
         return self.batching.padded_tokens(batch.counts)

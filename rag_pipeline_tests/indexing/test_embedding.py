@@ -315,6 +315,31 @@ def test_a_text_that_fails_for_its_neighbours_memory_is_tried_once_more_alone() 
     assert np.array_equal(np.stack([kept[n] for n in range(7)]), HashEmbedder().embed_documents(texts))
 
 
+def test_a_proof_that_does_not_fit_beside_others_is_asked_again_alone() -> None:
+    class Full(QueuedHashEmbedder):
+        """Room for what is under way and for none of the small batches that prove the first."""
+
+        singles = 0
+
+        def begin_documents(self, texts: Sequence[str]) -> Callable[[], Matrix]:
+            wait = super().begin_documents(texts)
+            self.singles += len(texts) == 1
+            if len(texts) > 1 or self.singles > 1:
+                return wait
+
+            def fail() -> Matrix:
+                wait()
+                raise BatchTooLargeError("1 texts do not fit", system="test")
+
+            return fail
+
+    kept = dict[int, Vector]()
+    texts = [f"text {'x' * number}" for number in range(40)]
+    embedder = Full(wants=Batching(64, at_once=3))
+    embed_texts(texts, [8] * 40, embedder=embedder, batch_tokens=64, on_batch=lambda p, v: kept.update(zip(p, v, strict=True)))
+    assert np.array_equal(np.stack([kept[n] for n in range(40)]), HashEmbedder().embed_documents(texts))
+
+
 def test_every_call_gets_on_even_when_told_to_stop() -> None:
     embedder = QueuedHashEmbedder(wants=SEVERAL)
     report, rows = _embed_queued(embedder, stop_after=0)
