@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from rag_pipeline.adapters.models import Models
-from rag_pipeline.indexing.build import Build, find_fragmented, find_stale
+from rag_pipeline.indexing.build import Build, find_fragmented, find_out_of_step, find_stale
 from rag_pipeline.indexing.chunks import ChunkStage
 from rag_pipeline.indexing.documents import DocumentStage
 from rag_pipeline.indexing.fsck import Fsck
@@ -80,8 +80,12 @@ class CollectionParts:
         return spec_fingerprint(self.spec) + ("" if self._shared.keeps_last_good else " without last good versions")
 
     def stale_buckets(self) -> list[str]:
-        """Those that a build would have to bring in step; read from the ledger alone, and no stage is made."""
+        """Those that a build would work on; read from the ledger alone, and no stage is made."""
         return find_stale(self._shared.ledger, self.record.name, self._shared.buckets, self._fingerprint)
+
+    def out_of_step(self) -> list[str]:
+        """Those that lack something that is to be had; read from the ledger alone as well."""
+        return find_out_of_step(self._shared.ledger, self.record.name, self._shared.buckets, self._fingerprint)
 
     def is_settled(self) -> bool:
         """Whether a build of all buckets, and its compaction, would find nothing to do."""

@@ -15,6 +15,7 @@ from rag_pipeline.adapters.process_memory import give_back_free_memory
 from rag_pipeline.adapters.stores import open_store
 from rag_pipeline.adapters.system_clock import SystemClock
 from rag_pipeline.collection_parts import CollectionParts, SharedParts
+from rag_pipeline.errors import SettingsError
 from rag_pipeline.guardrails.injection import INJECTION_VERSION
 from rag_pipeline.indexing.build import BuildReport
 from rag_pipeline.indexing.changes import DeleteBrake
@@ -47,6 +48,7 @@ class Project:
     def __init__(self, settings: Settings, *, on_wait: Callable[[str], None] | None = None) -> None:
         self.settings = settings
         self._path: str | Path | None = None
+        self._is_of_file = False
         self._on_wait = on_wait or (lambda _: None)
         self.clock = SystemClock()
         self._look_memory = LookMemory()
@@ -55,7 +57,7 @@ class Project:
     def load(cls, path: str | Path | None = None, *, on_wait: Callable[[str], None] | None = None) -> "Project":
         """The project of a settings file. Raises SettingsError, also when the model or the state does not fit it."""
         project = cls(load_settings(path), on_wait=on_wait)
-        project._path = path
+        project._path, project._is_of_file = path, True
         check_model_fits(project.settings, project.facts)
         open_masker(project.settings)
         return project
@@ -63,6 +65,10 @@ class Project:
     def reloaded(self) -> "Project":
         """The project as its settings file and its model's files are now, for processes that live long."""
         return Project.load(self._path, on_wait=self._on_wait)
+
+    def refreshed(self) -> "Project":
+        """This very project while its settings stay the same, so that it keeps what it remembers; else the one of now."""
+        return self if not self._is_of_file or load_settings(self._path) == self.settings else self.reloaded()
 
     @cached_property
     def state(self) -> str:
@@ -91,10 +97,10 @@ class Project:
 
         url = self.settings.ledger_url
         if url is None:
-            self.local_state.mkdir(parents=True, exist_ok=True)
+            _make_folder(self.local_state)
             url = f"sqlite:///{self.local_state / 'ledger.sqlite'}"
         ledger = SqlLedger(url, lock_path=self.local_state / "writer.lock")
-        remembered = ledger.meta(BUCKETS_KEY)
+        remembered = ledger.meta(BUCKETS_KEY) if ledger.generation() else None  # before a first scan nothing lies in a bucket
         check_bucket_count(self.settings, remembered)
         if remembered is None:
             ledger.set_meta(BUCKETS_KEY, str(self.settings.buckets))
@@ -302,6 +308,15 @@ class Project:
         for name in ("parser", "store"):
             if name in self.__dict__:
                 self.__dict__[name].close()
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"state: the folder {folder} cannot be made ({error.strerror}); give this user the right, or change 'state'"
+        ) from error
 
 
 def _longest_key(spec: IndexSpec) -> str:

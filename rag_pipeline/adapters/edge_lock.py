@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from rag_pipeline.errors import StoreLockedError
+from rag_pipeline.errors import BackendUnavailableError, StoreLockedError
 
 POLL_S = 0.1
 FRESH_S = 2.0
@@ -57,12 +57,20 @@ class EdgeLock:
         return abs(age_s) < FRESH_S
 
     def acquire(self) -> None:
-        """Takes the lock, waiting as long as allowed. Raises StoreLockedError after that."""
-        self._root.mkdir(parents=True, exist_ok=True)
-        if not self._try():
-            self._wait()
+        """Takes the lock, waiting as long as allowed. Raises StoreLockedError then, BackendUnavailableError where it cannot."""
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            if not self._try():
+                self._wait()
+        except OSError as error:
+            raise BackendUnavailableError(
+                f"the store in {self._root} cannot be locked ({error.strerror or type(error).__name__}); "
+                "free space, or see that this user may write there",
+                system="store",
+            ) from error
         self._gave_way = False
-        self._holder_file.write_text(json.dumps(_this_process()), encoding="utf-8")
+        with suppress(OSError):  # it tells who waits whom for
+            self._holder_file.write_text(json.dumps(_this_process()), encoding="utf-8")
 
     def give_way(self) -> None:
         """Frees the lock and waits until somebody has taken it, or nobody has for a moment."""
@@ -76,7 +84,8 @@ class EdgeLock:
     def release(self) -> None:
         """Frees the lock; nothing happens where it is not held."""
         if self.is_held:
-            self._holder_file.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._holder_file.unlink(missing_ok=True)
             self._lock.release()
 
     def retry(self, is_done: Callable[[], bool]) -> None:

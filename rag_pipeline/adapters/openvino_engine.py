@@ -71,7 +71,7 @@ class ConvertedModel:
                 if older != draft:
                     shutil.rmtree(older)
             draft.replace(folder)
-        except OSError:  # a cache that cannot be written costs time and nothing else
+        except (OSError, RuntimeError):  # a cache that cannot be written costs time and nothing else
             if draft is not None:
                 shutil.rmtree(draft, ignore_errors=True)
 

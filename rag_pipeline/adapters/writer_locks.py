@@ -27,7 +27,7 @@ from sqlalchemy import Connection, exc, select, text
 from rag_pipeline.adapters import ledger_tables as tables
 from rag_pipeline.adapters.sql_database import SqlDatabase
 from rag_pipeline.adapters.sql_errors import translated_errors
-from rag_pipeline.errors import StaleWriterError, StoreLockedError
+from rag_pipeline.errors import BackendUnavailableError, StaleWriterError, StoreLockedError
 
 WRITER_LOCK = 7_261_950_002
 """Key of the Postgres advisory lock."""
@@ -135,15 +135,24 @@ def _stored(connection: Connection, keys: Iterable[str]) -> dict[str, int]:
 @contextmanager
 def locked_file(path: Path, *, wait_s: float, on_wait: OnWait) -> Iterator[None]:
     """Holds the lock file. The system frees it when its process dies, however that happens."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     holder = path.with_name(path.name + ".holder")
     lock = FileLock(path, thread_local=False)
-    _Patience(wait_s, on_wait).acquire(lambda: _try_file(lock), lambda: _read_holder(holder))
     try:
-        holder.write_text(json.dumps(_myself()), encoding="utf-8")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _Patience(wait_s, on_wait).acquire(lambda: _try_file(lock), lambda: _read_holder(holder))
+    except OSError as error:
+        raise BackendUnavailableError(
+            f"the lock file {path} cannot be used ({error.strerror or type(error).__name__}); "
+            "free space, or see that this user may write there",
+            system="lock",
+        ) from error
+    try:
+        with suppress(OSError):  # it tells who waits whom for
+            holder.write_text(json.dumps(_myself()), encoding="utf-8")
         yield
     finally:
-        holder.unlink(missing_ok=True)
+        with suppress(OSError):
+            holder.unlink(missing_ok=True)
         lock.release()
 
 

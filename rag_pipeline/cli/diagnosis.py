@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from packaging.version import Version
@@ -62,7 +63,8 @@ def _look_at_offline(project: Project) -> Diagnosis:
 
 def _look_at_state(project: Project) -> Diagnosis:
     folder = project.local_state
-    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         return Diagnosis("state", False, f"{folder} cannot be written", "give this user write permission, or change 'state'")
     documents = count_of(project.ledger.count_documents(), "document")
@@ -70,7 +72,8 @@ def _look_at_state(project: Project) -> Diagnosis:
 
 
 def _look_at_disk(project: Project) -> Diagnosis:
-    free = shutil.disk_usage(project.local_state).free
+    folder = project.local_state
+    free = shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
     detail = f"{free / (1 << 30):.1f} GiB free"
     is_ok = free >= FREE_SPACE_MIN_BYTES
     return Diagnosis("disk", is_ok, detail, "" if is_ok else "free at least 1 GiB, or move 'state' and 'store.path'")

@@ -109,11 +109,11 @@ def _index_freshness(project: Project) -> dg.AssetChecksDefinition:
         freshness = measure_freshness(project)
         limit = project.settings.schedule.fresh_hours
         return dg.AssetCheckResult(
-            passed=freshness.hours is not None and freshness.hours <= limit and not freshness.stale_buckets,
+            passed=freshness.hours is not None and freshness.hours <= limit and not freshness.buckets_behind,
             metadata={
                 "hours_since_the_last_look": round(freshness.hours, 2) if freshness.hours is not None else "never",
                 "hours_allowed": limit,
-                "buckets_behind": freshness.stale_buckets,
+                "buckets_behind": freshness.buckets_behind,
             },
         )
 

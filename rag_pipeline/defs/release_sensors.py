@@ -100,8 +100,8 @@ def _ranges(project: Project, chosen: Collections) -> list[list[str]]:
     per_run = project.settings.buckets_per_run
     if chosen.candidate is None or per_run is None:
         return []
-    stale = project.parts(chosen.candidate, project.spec).build().stale_buckets(project.buckets)
-    return bucket_ranges(project.buckets, per_run=per_run, wanted=stale)
+    missing = project.parts(chosen.candidate, project.spec).out_of_step()
+    return bucket_ranges(project.buckets, per_run=per_run, wanted=missing)
 
 
 def _no_reindex(chosen: Collections, *, is_paused: bool) -> str | None:

@@ -12,12 +12,15 @@ from rag_pipeline.defs.failures import cause_of
 from rag_pipeline.defs.jobs import COLLECTION_TAG, INDEX_JOB
 from rag_pipeline.errors import RagPipelineError
 from rag_pipeline.indexing.reports import find_refusal
+from rag_pipeline.indexing.scan_report import count_of
 from rag_pipeline.project import Project
 
 FULL_LOOK_S = 300
 """Seconds after which the sources are looked at even without a hint: events get lost."""
 BACK_OFF_S = (0, 60, 300, 900, 3600)
 """Seconds to wait before the same changes start another run after one that failed."""
+MATERIALISING = "__ASSET_JOB"
+"""Dagster's name for runs of assets that somebody chose in the UI, or that a backfill did."""
 BUSY = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 
 
@@ -27,7 +30,7 @@ def make_sensors(project: Project, job: Any) -> list[dg.SensorDefinition]:
 
 
 def _source_changes(project: Project, job: Any) -> dg.SensorDefinition:
-    watcher = FolderWatcher(project.local_roots)
+    watched = _Watched(project)
 
     @dg.sensor(
         name="source_changes",
@@ -39,23 +42,54 @@ def _source_changes(project: Project, job: Any) -> dg.SensorDefinition:
     def source_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         memory = json.loads(context.cursor or "{}")
         now_s = time.time()
-        watcher.start()
-        if not watcher.changed() and now_s - memory.get("looked_s", 0) < FULL_LOOK_S and not memory.get("pending"):
+        try:
+            now = watched.refresh()
+        except RagPipelineError as error:
+            return dg.SkipReason(f"could not look: {error}")
+        is_recent = abs(now_s - memory.get("looked_s", 0)) < FULL_LOOK_S  # a clock may have been set back
+        if not watched.watcher.changed() and is_recent and not memory.get("pending"):
             return dg.SkipReason("no file event since the last look")
         if is_busy(context.instance, INDEX_JOB, project.settings.alias):
             context.update_cursor(json.dumps({**memory, "pending": True}))
             return dg.SkipReason("an index run is queued or running; looking again after it")
         try:
-            changes = project.look_for_changes()
+            changes = now.look_for_changes()
+            reasons = changes.reasons or _left_behind(now, context.instance)
         except RagPipelineError as error:
             context.update_cursor(json.dumps({**memory, "pending": True}))
             return dg.SkipReason(f"could not look: {error}")
-        if not changes:
+        if not reasons:
             context.update_cursor(json.dumps({"looked_s": now_s}))
             return dg.SkipReason(f"{changes.files} files, nothing changed")
-        return _request(project, memory, changes.reasons, now_s)
+        return _request(now, memory, reasons, now_s)
 
     return source_changes
+
+
+class _Watched:
+    """The project as its settings are now, and the watcher of its folders: a code server outlives both."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.watcher = FolderWatcher(project.local_roots)
+
+    def refresh(self) -> Project:
+        """The project, its folders watched. Raises SettingsError for settings that make none."""
+        now = self.project.refreshed()
+        if now is not self.project:
+            self.watcher.stop()
+            self.project, self.watcher = now, FolderWatcher(now.local_roots)
+        self.watcher.start()
+        return now
+
+
+def _left_behind(project: Project, instance: dg.DagsterInstance) -> tuple[str, ...]:
+    """Why to run although the sources are as the ledger says: a run noted them and then failed, or did some stages alone."""
+    if instance.get_runs_count(dg.RunsFilter(job_name=MATERIALISING, statuses=BUSY)):
+        return ()  # somebody is at it, bucket by bucket
+    chosen = project.collections()
+    missing = project.parts(chosen.target, chosen.target_spec).out_of_step() if project.ledger.generation() else []
+    return (f"{count_of(len(missing), 'bucket')} not in step",) if missing else ()
 
 
 def _request(project: Project, memory: dict[str, Any], reasons: tuple[str, ...], now_s: float) -> dg.SensorResult | dg.SkipReason:
@@ -71,7 +105,7 @@ def back_off(memory: dict[str, Any], *, asked: list[Any], now_s: float) -> tuple
     """What to remember of asking for this now, and the seconds to wait instead, counted from the last try; 0 for none."""
     tries = memory.get("tries", 0) if memory.get("asked") == asked else 0
     wait_s = BACK_OFF_S[min(tries, len(BACK_OFF_S) - 1)]
-    must_wait = tries > 0 and now_s - memory.get("requested_s", 0) < wait_s
+    must_wait = tries > 0 and abs(now_s - memory.get("requested_s", 0)) < wait_s
     return {"asked": asked, "tries": tries + 1, "requested_s": now_s}, wait_s if must_wait else 0
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain, groupby
 from operator import itemgetter
 
@@ -21,6 +22,8 @@ from rag_pipeline.schema import BucketState, ChunkedDocument, DocumentRecord, Qu
 __all__ = ["STAGES", "Build", "BuildReport", "bucket_digest", "bucket_digests", "merge_reports"]
 
 COMPACT_KEY = "buckets_to_compact"
+UNSETTLED = "+unsettled"
+"""Ends the digest of a bucket that is in step but for documents that could not be read: every run tries those again."""
 
 
 class Build:
@@ -51,8 +54,12 @@ class Build:
         self._reconcile = reconcile
 
     def stale_buckets(self, buckets: Iterable[str]) -> list[str]:
-        """Those whose last finished reconcile is not of the ledger's documents and this spec; from the ledger alone."""
+        """Those that a run works on; from the ledger alone."""
         return find_stale(self._ledger, self._collection, buckets, self._spec_fingerprint)
+
+    def out_of_step(self, buckets: Iterable[str]) -> list[str]:
+        """Those of them that lack something: a document that cannot be read just now, and is in quarantine, is none's fault."""
+        return find_out_of_step(self._ledger, self._collection, buckets, self._spec_fingerprint)
 
     def run(
         self,
@@ -67,12 +74,13 @@ class Build:
         stale = self.stale_buckets(buckets) if only_stale else list(buckets)
         report = BuildReport(buckets=len(buckets), in_step=len(buckets) - len(stale))
         progress.extend("buckets", len(stale))
+        is_whole = set(stages) >= set(STAGES)
         streaming = Streaming(
             documents=self._documents,
             chunks=self._chunks,
             vectors=self._vectors,
             reconcile=self._reconcile,
-            notes=BucketNotes(self._distrust, self._remember, self._note_fragmented),
+            notes=BucketNotes(self._distrust, partial(self._remember, is_whole=is_whole), self._note_fragmented),
             stages=stages,
             progress=progress,
             should_stop=should_stop,
@@ -88,7 +96,7 @@ class Build:
         Returns how many buckets were rewritten: none while any bucket of the index is out of step.
         """
         fragmented = self._fragmented()
-        if not fragmented or self.stale_buckets(buckets):
+        if not fragmented or self.out_of_step(buckets):
             return 0
         for bucket in fragmented:
             self._documents.drop_vanished(bucket)
@@ -124,15 +132,18 @@ class Build:
     def _note_fragmented(self, bucket: str) -> None:
         self._ledger.add_to_meta(self._compact_key, bucket)
 
-    def _remember(self, work: BucketWork) -> None:
-        """The ledger comes last: what it says was read back from the store."""
+    def _remember(self, work: BucketWork, *, is_whole: bool) -> None:
+        """The ledger comes last: what it says was read back from the store.
+
+        Some of the stages alone (``is_whole`` is False) store what the artifacts hold, which may be behind the ledger.
+        """
         documents, points = work.documents, work.points
         if documents is None or points is None:
             return
         indexed = work.counts.indexed - documents.quarantined
         digest = bucket_digest(documents.records.values(), self._ledger.quarantine(bucket=work.bucket), self._spec_fingerprint)
         state = BucketState(
-            digest="" if documents.unsettled else digest,
+            digest=(digest + UNSETTLED if documents.unsettled else digest) if is_whole else "",
             points=points.total,
             generation=self._ledger.generation(),
             seen=len(indexed) + len(documents.quarantined),
@@ -142,10 +153,21 @@ class Build:
 
 
 def find_stale(ledger: Ledger, collection: str, buckets: Iterable[str], spec_fingerprint: str) -> list[str]:
-    """Buckets whose last finished reconcile is not of the ledger's documents and this spec."""
+    """Buckets that a build works on: out of step, or with a document that could not be read when it was last tried."""
     states = ledger.bucket_states(collection)
     wanted = bucket_digests(ledger, buckets, spec_fingerprint)
     return [bucket for bucket, digest in wanted.items() if bucket not in states or states[bucket].digest != digest]
+
+
+def find_out_of_step(ledger: Ledger, collection: str, buckets: Iterable[str], spec_fingerprint: str) -> list[str]:
+    """Buckets whose last finished reconcile is not of the ledger's documents and this spec."""
+    states = ledger.bucket_states(collection)
+    wanted = bucket_digests(ledger, buckets, spec_fingerprint)
+    return [
+        bucket
+        for bucket, digest in wanted.items()
+        if bucket not in states or states[bucket].digest.removesuffix(UNSETTLED) != digest
+    ]
 
 
 def find_fragmented(ledger: Ledger, collection: str) -> list[str]:

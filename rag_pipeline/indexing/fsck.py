@@ -91,10 +91,10 @@ class Fsck:
             self._after_bucket()
         self._check_strangers(set(names), report)
         self._check_alias(report)
-        stale = self._build.stale_buckets(names)
-        for bucket in stale:
+        behind = self._build.out_of_step(names)
+        for bucket in behind:
             report.add("out_of_step", f"bucket {bucket}", "the ledger has changes that the index lacks; run rag index")
-        self._check_ledger({bucket: points for bucket, points in expected.items() if bucket not in stale}, report)
+        self._check_ledger({bucket: points for bucket, points in expected.items() if bucket not in behind}, report)
         return report
 
     def repair(self, report: FsckReport) -> None:

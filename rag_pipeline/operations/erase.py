@@ -134,7 +134,7 @@ def _complete(project: Project, names: Collection[str]) -> Erasure:
     _clear_artifacts(project, blocked)
     _bring_in_step(project, erasure)
     project.ledger.compact()
-    erasure.proof = prove_absence(project, blocked, pieces, [records_folder(project)])
+    erasure.proof = prove_absence(project, blocked, pieces, records_folders(project))
     is_settled = erasure.is_proven  # what a server keeps in its files is no reason to begin again at every index run
     erasure.proof.findings += [f"{name}: the store does not say when deleted bytes are gone" for name in erasure.proof.unpurged]
     for name in names:
@@ -148,9 +148,10 @@ def _complete(project: Project, names: Collection[str]) -> Erasure:
     return erasure
 
 
-def records_folder(project: Project) -> Path:
-    """Where Dagster keeps its records."""
-    return Path(os.environ.get("DAGSTER_HOME") or project.local_state / "dagster")
+def records_folders(project: Project) -> list[Path]:
+    """Where Dagster keeps its records, and its captured logs where these have a folder of their own (deploy/)."""
+    home, storage = os.environ.get("DAGSTER_HOME"), os.environ.get("DAGSTER_STORAGE")
+    return [Path(home) if home else project.local_state / "dagster", *([Path(storage)] if storage else [])]
 
 
 def _documents_of(project: Project, names: Collection[str]) -> set[str]:
@@ -194,9 +195,10 @@ def _pieces(project: Project, blocked: Blocked) -> list[str]:
 
 def _clear_records(project: Project, pieces: list[str]) -> int:
     """Reports, decisions, events and captured logs that name a document. They are diagnostics: a row goes whole."""
-    folder, forms = records_folder(project), written_forms(pieces)
-    gone = project.ledger.forget_mentions(pieces)
-    return gone + delete_rows_below(folder, forms) + delete_logs_below(folder, forms, suffixes=_LOGS)
+    forms, gone = written_forms(pieces), project.ledger.forget_mentions(pieces)
+    for folder in records_folders(project):
+        gone += delete_rows_below(folder, forms) + delete_logs_below(folder, forms, suffixes=_LOGS)
+    return gone
 
 
 def _forget_documents(project: Project, blocked: Blocked) -> None:

@@ -114,7 +114,7 @@ class Freshness:
 
     hours: float | None
     """Since the sources were last listed; None before the first time."""
-    stale_buckets: int
+    buckets_behind: int
 
 
 def measure_freshness(project: Project) -> Freshness:
@@ -122,8 +122,7 @@ def measure_freshness(project: Project) -> Freshness:
     looked_ns = project.ledger.meta(LOOKED_KEY)
     hours = (project.clock.now_ns() - int(looked_ns)) / 3.6e12 if looked_ns else None
     chosen = project.collections()
-    stale = project.parts(chosen.target, chosen.target_spec).stale_buckets()
-    return Freshness(hours, len(stale))
+    return Freshness(hours, len(project.parts(chosen.target, chosen.target_spec).out_of_step()))
 
 
 def _follow_retired(

@@ -31,6 +31,8 @@ LOOK_S = 2.0
 LOOK_SHARE = 10.0
 """A look at the sources may take one part in so many of the time."""
 LOG_S = 60.0
+SETTLING_SLICES = 3
+"""Slices in which a document that changes while it is read, or may not be read, is tried at least."""
 
 
 @dataclass(slots=True)
@@ -79,7 +81,7 @@ def reindex(
         if outcome.problems:
             say_sometimes("; ".join(dict.fromkeys(outcome.problems)))
     if outcome.candidate is not None:
-        outcome.is_complete = not project.parts(outcome.candidate).build().stale_buckets(project.buckets)
+        outcome.is_complete = not project.parts(outcome.candidate).out_of_step()
     return outcome
 
 
@@ -124,7 +126,11 @@ def _mend(project: Project, candidate: CollectionRecord) -> None:
 
 
 def _is_done(project: Project, buckets: Sequence[str], outcome: ReindexReport) -> bool:
-    return outcome.candidate is not None and not project.parts(outcome.candidate).build().stale_buckets(buckets)
+    """Whether nothing is left to do: a document that cannot be read is tried in a few slices, then left in quarantine."""
+    if outcome.candidate is None:
+        return False
+    build = project.parts(outcome.candidate).build()
+    return not (build.out_of_step if outcome.slices >= SETTLING_SLICES else build.stale_buckets)(buckets)
 
 
 def _work_one_slice(project: Project, buckets: Sequence[str], outcome: ReindexReport, progress: Progress) -> None:
@@ -145,7 +151,7 @@ def _work_one_slice(project: Project, buckets: Sequence[str], outcome: ReindexRe
         outcome.build = merge_reports(outcome.build, report)
         outcome.slices += 1
         outcome.is_paused = stop.is_paused
-        if not parts.build().stale_buckets(project.buckets):
+        if not parts.out_of_step():
             outcome.candidate = _note_caught_up(project, outcome.candidate)
             parts.build().compact(project.buckets)
         project.remember_rate(report, project.spec)
@@ -191,10 +197,10 @@ def _start(project: Project) -> bool:
 def _complete(project: Project, candidate: CollectionRecord) -> None:
     """Notes that the last bucket is built, if it is."""
     build = project.parts(candidate, project.spec).build()
-    if build.stale_buckets(project.buckets):
+    if build.out_of_step(project.buckets):
         return
     with project.writer_lock():
-        if _started(project) == candidate and not build.stale_buckets(project.buckets):
+        if _started(project) == candidate and not build.out_of_step(project.buckets):
             _note_caught_up(project, candidate)
             build.compact(project.buckets)
 

@@ -23,8 +23,8 @@ def keep_live(project: Project) -> Release:
     settle(project.ledger, project.store, alias=project.settings.alias)
     _complete_look(project, SILENT)
     chosen = project.collections()
-    stale = project.parts(chosen.target, chosen.target_spec).stale_buckets()
-    return go_live(project.ledger, project.store, record=chosen.target, spec=chosen.target_spec, out_of_step=len(stale))
+    missing = project.parts(chosen.target, chosen.target_spec).out_of_step()
+    return go_live(project.ledger, project.store, record=chosen.target, spec=chosen.target_spec, out_of_step=len(missing))
 
 
 def validate(project: Project, *, progress: Progress) -> GateReport | None:
@@ -122,9 +122,11 @@ def _judge(
     project: Project, chosen: Collections, record: CollectionRecord, progress: Progress
 ) -> tuple[GateReport, CollectionRecord]:
     """The verdict, and the record as it stands after it."""
-    stale = project.parts(record, project.spec).stale_buckets()
-    if stale:
-        raise ReleaseBlockedError(f"{record.name} has {len(stale)} buckets out of step after the last catch-up; run rag reindex")
+    missing = project.parts(record, project.spec).out_of_step()
+    if missing:
+        raise ReleaseBlockedError(
+            f"{record.name} has {len(missing)} buckets out of step after the last catch-up; run rag reindex"
+        )
     report = judge(project, record, project.spec, chosen.live, progress)
     if report.passed:
         record = replace(record, state=CollectionState.VALIDATED)
