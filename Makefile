@@ -6,6 +6,8 @@ WORKERS ?= 2
 # Half of the time of the deep tests is waiting: for servers that are down, for killed processes, for a browser.
 DEEP_WORKERS ?= 3
 N ?= 10000
+# Where torch comes from, if not from the package index: its builds for Linux bring gigabytes of CUDA, which a CPU has no use for.
+TORCH_INDEX ?=
 SEED ?= 1
 export HF_HUB_OFFLINE ?= 1
 export DO_NOT_TRACK := 1
@@ -24,7 +26,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=24"
 	@echo "installing torch, then the rest; about two minutes"
-	$(BIN)/python -m pip install --quiet "torch==2.13.0"
+	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "torch==2.13.0"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[ui,model,openvino,s3,pii,test]"
 	@touch $@
 

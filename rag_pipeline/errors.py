@@ -41,7 +41,7 @@ class MissingExtraError(SettingsError):
     """A setting needs a package that is not installed."""
 
     def __init__(self, *, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs an optional package: pip install 'rag-pipeline[{extra}]'")
+        super().__init__(f"{feature} needs an optional package: pip install '.[{extra}]' in the folder of rag-pipeline")
         self.extra = extra
 
 

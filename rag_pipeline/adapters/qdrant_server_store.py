@@ -145,7 +145,7 @@ class QdrantServerStore:
 
     def _check_metadata(self, name: str, wanted: Mapping[str, str]) -> None:
         if (self._info(name).config.metadata or {}).get(METADATA_KEY) != wanted[METADATA_KEY]:
-            raise rejected(f"the server did not keep the metadata of '{name}'; Qdrant 1.17 or newer is needed")
+            raise rejected(f"the server did not keep the metadata of '{name}'; Qdrant 1.19 or newer is needed")
 
     def drop_collection(self, name: str) -> None:
         holders = sorted(alias for alias, target in self._aliases().items() if target == name)

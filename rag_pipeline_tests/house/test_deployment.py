@@ -139,6 +139,20 @@ def test_runs_on_kubernetes_are_queued_watched_and_tried_again_as_elsewhere() ->
     assert daemon["runRetries"]["maxRetries"] == packaged["run_retries"]["max_retries"]
 
 
+def test_every_deployment_names_the_driver_that_is_installed() -> None:
+    schemes = {
+        read("deploy/kubernetes.values.yaml")["postgresql"]["postgresqlScheme"],
+        *(read(f"deploy/dagster.{name}.yaml")["storage"]["postgres"]["postgres_db"]["scheme"] for name in ("postgres", "ray")),
+    }
+    assert schemes == {"postgresql+psycopg2"}
+
+
+def test_on_kubernetes_the_folder_of_the_settings_can_be_written() -> None:
+    (deployment,) = read("deploy/kubernetes.values.yaml")["dagster-user-deployments"]["deployments"]
+    (mount,) = deployment["volumeMounts"]
+    assert mount["mountPath"] == deployment["env"]["RAG_CONFIG"] == f"/etc/rag_pipeline/{mount['subPath']}"
+
+
 @pytest.mark.deep
 def test_the_launcher_of_kubernetes_takes_its_settings() -> None:
     from dagster._config import process_config, resolve_to_config_type
