@@ -141,7 +141,7 @@ class QdrantEdgeStore:
                 shard = self._shard(name)
                 with _translated(f"writing to '{name}'"):
                     shard.update(qdrant_edge.UpdateOperation.upsert_points([engine_point(point) for point in batch]))
-                self._flush_sometimes(name)
+                    self._flush_sometimes(name)
                 self._index_sometimes(name, batch)
 
     def delete(self, name: str, ids: Sequence[str]) -> None:

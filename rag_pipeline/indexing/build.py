@@ -154,20 +154,21 @@ class Build:
 
 def find_stale(ledger: Ledger, collection: str, buckets: Iterable[str], spec_fingerprint: str) -> list[str]:
     """Buckets that a build works on: out of step, or with a document that could not be read when it was last tried."""
-    states = ledger.bucket_states(collection)
-    wanted = bucket_digests(ledger, buckets, spec_fingerprint)
-    return [bucket for bucket, digest in wanted.items() if bucket not in states or states[bucket].digest != digest]
+    digests = _compared(ledger, collection, buckets, spec_fingerprint)
+    return [bucket for bucket, held, wanted in digests if held != wanted]
 
 
 def find_out_of_step(ledger: Ledger, collection: str, buckets: Iterable[str], spec_fingerprint: str) -> list[str]:
     """Buckets whose last finished reconcile is not of the ledger's documents and this spec."""
+    digests = _compared(ledger, collection, buckets, spec_fingerprint)
+    return [bucket for bucket, held, wanted in digests if held.removesuffix(UNSETTLED) != wanted]
+
+
+def _compared(ledger: Ledger, collection: str, buckets: Iterable[str], spec_fingerprint: str) -> list[tuple[str, str, str]]:
+    """Each bucket with the digest of its last finished reconcile, empty where there is none, and the one that it should have."""
     states = ledger.bucket_states(collection)
     wanted = bucket_digests(ledger, buckets, spec_fingerprint)
-    return [
-        bucket
-        for bucket, digest in wanted.items()
-        if bucket not in states or states[bucket].digest.removesuffix(UNSETTLED) != digest
-    ]
+    return [(bucket, states[bucket].digest if bucket in states else "", digest) for bucket, digest in wanted.items()]
 
 
 def find_fragmented(ledger: Ledger, collection: str) -> list[str]:
