@@ -168,7 +168,7 @@ def test_release_is_automatic_and_in_place_unless_said_otherwise(tmp_path: Path)
 
 def test_changed_bucket_count_is_refused(tmp_path: Path) -> None:
     project = Project.load(write_settings(tmp_path, buckets=4))
-    assert project.ledger.generation() == 0
+    project.ledger.commit_scan(generation=1, upserts=[], deletes=[], summary={})
     with pytest.raises(SettingsError, match="set buckets: 4"):
         assert Project.load(write_settings(tmp_path, buckets=8)).ledger
 

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import chain, groupby
 from operator import itemgetter
 
@@ -74,13 +73,12 @@ class Build:
         stale = self.stale_buckets(buckets) if only_stale else list(buckets)
         report = BuildReport(buckets=len(buckets), in_step=len(buckets) - len(stale))
         progress.extend("buckets", len(stale))
-        is_whole = set(stages) >= set(STAGES)
         streaming = Streaming(
             documents=self._documents,
             chunks=self._chunks,
             vectors=self._vectors,
             reconcile=self._reconcile,
-            notes=BucketNotes(self._distrust, partial(self._remember, is_whole=is_whole), self._note_fragmented),
+            notes=BucketNotes(self._distrust, self._remember, self._note_fragmented),
             stages=stages,
             progress=progress,
             should_stop=should_stop,
@@ -132,18 +130,15 @@ class Build:
     def _note_fragmented(self, bucket: str) -> None:
         self._ledger.add_to_meta(self._compact_key, bucket)
 
-    def _remember(self, work: BucketWork, *, is_whole: bool) -> None:
-        """The ledger comes last: what it says was read back from the store.
-
-        Some of the stages alone (``is_whole`` is False) store what the artifacts hold, which may be behind the ledger.
-        """
+    def _remember(self, work: BucketWork) -> None:
+        """The ledger comes last: what it says was read back from the store."""
         documents, points = work.documents, work.points
         if documents is None or points is None:
             return
         indexed = work.counts.indexed - documents.quarantined
         digest = bucket_digest(documents.records.values(), self._ledger.quarantine(bucket=work.bucket), self._spec_fingerprint)
         state = BucketState(
-            digest=(digest + UNSETTLED if documents.unsettled else digest) if is_whole else "",
+            digest=(digest + UNSETTLED if documents.unsettled else digest) if work.is_current else "",
             points=points.total,
             generation=self._ledger.generation(),
             seen=len(indexed) + len(documents.quarantined),

@@ -68,6 +68,10 @@ class DocumentStage:
         self._leave_out_refused(outcome)
         return outcome
 
+    def is_current(self, outcome: DocumentsOutcome) -> bool:
+        """Whether the stage would find nothing to do: each of the ledger's documents stands there, or is known to fail."""
+        return not self._pending(outcome)
+
     def _leave_out_refused(self, outcome: DocumentsOutcome) -> None:
         """Where last good versions are not wanted: their rows stay in the artifact, for the day they are, and go no further.
 

@@ -38,6 +38,8 @@ class BucketWork:
     is_distrusted: bool = False
     """The ledger has forgotten that it was in step."""
     points: PointsOutcome | None = None
+    is_current: bool = True
+    """False when a stage that did not run left something that is behind the ledger's documents."""
     is_complete: bool = True
     """False when the build was told to stop before every text had its vector."""
 

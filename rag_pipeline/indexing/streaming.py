@@ -97,7 +97,12 @@ class Streaming:
     def _slices_of(self, work: BucketWork) -> Iterator[DocumentSlice]:
         if "documents" in self._stages:
             return self._documents.stream(work.bucket, self._progress, before_write=lambda: self._distrust(work))
-        return self._documents.stream_stored(work.bucket)
+        return self._stored(work)
+
+    def _stored(self, work: BucketWork) -> Iterator[DocumentSlice]:
+        for part in self._documents.stream_stored(work.bucket):
+            work.is_current &= self._documents.is_current(part.outcome)
+            yield part
 
     def _distrust(self, work: BucketWork) -> None:
         """Of the lanes of a bucket the first that writes does it; that two do it makes no difference."""
@@ -113,7 +118,9 @@ class Streaming:
                 piece.chunks = work.chunks.update(piece.documents, self._progress)
                 work.counts = work.chunks.counts
             elif piece.is_last and work.documents is not None and set(self._stages) - {"documents"}:
-                piece.chunks = list(self._chunks.load(work.documents).rows.values())
+                loaded = self._chunks.load(work.documents)
+                work.is_current &= all(self._chunks.current(loaded, row) for row in work.documents.rows.values())
+                piece.chunks = list(loaded.rows.values())
                 work.counts.add(piece.chunks)
             piece.documents = ()
             if piece.is_last and work.chunks:

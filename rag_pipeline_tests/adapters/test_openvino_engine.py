@@ -150,7 +150,7 @@ def test_without_the_package_torch_does_it(monkeypatch: pytest.MonkeyPatch) -> N
     embedder = open_embedder(None, dtype="float32")
     embedder.embed_documents(["hello"])
     assert embedder.describe()["engine"] == "torch"
-    with pytest.raises(MissingExtraError, match=r"pip install 'rag-pipeline\[openvino\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[openvino\]'"):
         open_embedder(None, engine="openvino").embed_query("hello")
 
 

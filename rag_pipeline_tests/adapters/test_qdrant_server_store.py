@@ -300,7 +300,7 @@ def test_server_that_is_gone_is_unavailable(qdrant: LoopbackQdrant) -> None:
 def test_server_that_keeps_no_metadata_is_refused(qdrant: LoopbackQdrant, monkeypatch: pytest.MonkeyPatch) -> None:
     store = grpc_store(qdrant)
     monkeypatch.setattr(qdrant.client, "update_collection", lambda *args, **settings: True)
-    with pytest.raises(BackendRejectedError, match=r"1\.17 or newer"):
+    with pytest.raises(BackendRejectedError, match=r"1\.19 or newer"):
         store.set_metadata("docs-1", {"model": "m"})
 
 

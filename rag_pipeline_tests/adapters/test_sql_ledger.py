@@ -62,7 +62,7 @@ def test_a_url_that_is_no_ledger_is_refused(url: str) -> None:
 
 def test_a_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg2", None)
-    with pytest.raises(MissingExtraError, match=r"rag-pipeline\[postgres\]"):
+    with pytest.raises(MissingExtraError, match=r"\.\[postgres\]"):
         SqlLedger("postgresql+psycopg2://user@host/name").generation()
 
 

@@ -181,7 +181,7 @@ def test_what_cannot_work_is_refused_with_the_remedy(tmp_path: Path, monkeypatch
     with pytest.raises(SettingsError, match="no source of this name"):
         open_project(write_settings(tmp_path, pii={**ON, "sources": {"nobody": {}}}))
     monkeypatch.setattr("rag_pipeline.adapters.masking.find_spec", lambda _: None)
-    with pytest.raises(MissingExtraError, match=r"rag-pipeline\[pii\]"):
+    with pytest.raises(MissingExtraError, match=r"\.\[pii\]"):
         _ = open_project(write_settings(tmp_path, pii=ON)).masker
 
 

@@ -104,3 +104,24 @@ def test_a_plan_does_not_fix_the_number_of_buckets(project: Project, tmp_path: P
     index_once(other)
     other.close()
     assert len(open_project(write_settings(tmp_path, buckets=8)).ledger.documents()) == len(TOPICS)
+
+
+@pytest.mark.parametrize("stages", [{"collection"}, {"embeddings", "collection"}, {"chunks", "embeddings", "collection"}])
+def test_some_stages_alone_leave_in_step_what_was(project: Project, stages: set[str]) -> None:
+    index_once(project)
+    bring_buckets_in_step(project, project.buckets, stages=stages, compare_all=False, progress=SILENT)
+    assert is_in_step(project)
+
+
+def test_documents_that_were_not_cut_yet_are_behind(project: Project, tmp_path: Path) -> None:
+    index_once(project)
+    fill(tmp_path / "docs", {"topic0.md": article("entirely new words")})
+    with project.writer_lock():
+        project.scan(approve_deletes=False, progress=SILENT)
+    for stages in ({"documents"}, {"collection"}):
+        bring_buckets_in_step(project, project.buckets, stages=stages, compare_all=False, progress=SILENT)
+    assert not is_in_step(project)
+    for stages in ({"chunks"}, {"embeddings"}, {"collection"}):
+        bring_buckets_in_step(project, project.buckets, stages=stages, compare_all=False, progress=SILENT)
+    assert project.target_parts().out_of_step() == [], "one after the other they are as good as together"
+    assert dump(project) == fresh_dump(project, tmp_path / "fresh", parser=FakeParser())
