@@ -129,6 +129,23 @@ def test_a_new_conversion_replaces_the_older_ones_of_these_weights(own_cache: Pa
     assert {path.name for path in folder.parent.iterdir()} == {f"{folder.name[:16]}-newer", "another-model"}
 
 
+def test_a_full_disk_leaves_no_half_of_a_conversion(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = next(own_cache.glob("openvino/*"))
+    kept = openvino_engine.read_converted(folder)
+    assert kept is not None
+
+    class Full:
+        """What the library says of a disk without room."""
+
+        @staticmethod
+        def save_model(*_: object, **__: object) -> None:
+            raise RuntimeError("basic_ios::clear: iostream error")
+
+    monkeypatch.setattr(openvino_engine, "_openvino", Full)
+    kept.save(folder.with_name("another-model"))
+    assert list(folder.parent.iterdir()) == [folder]
+
+
 def test_a_folder_that_cannot_be_written_costs_time_only(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file, not a folder")
     embedder = open_embedder(tmp_path / "cache", engine="openvino", dtype="float32")

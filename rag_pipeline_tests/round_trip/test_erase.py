@@ -17,6 +17,7 @@ from rag_pipeline.operations.erase import (
     complete_unfinished,
     erase,
     is_masked_unsearchable,
+    records_folders,
     unfinished,
 )
 from rag_pipeline.operations.progress import SILENT
@@ -278,3 +279,11 @@ def test_a_document_is_erased_by_the_real_name_that_only_its_owner_knows(tmp_pat
         assert is_masked_unsearchable(project) is (key is None)
     finally:
         project.close()
+
+
+def test_captured_logs_in_a_folder_of_their_own_are_records_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = open_project(write_settings(tmp_path))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    assert records_folders(project) == [tmp_path / "home"]
+    monkeypatch.setenv("DAGSTER_STORAGE", str(tmp_path / "storage"))
+    assert records_folders(project) == [tmp_path / "home", tmp_path / "storage"]
