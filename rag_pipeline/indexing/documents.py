@@ -68,8 +68,8 @@ class DocumentStage:
         self._leave_out_refused(outcome)
         return outcome
 
-    def is_current(self, outcome: DocumentsOutcome) -> bool:
-        """Whether the stage would find nothing to do: each of the ledger's documents stands there, or is known to fail."""
+    def has_nothing_to_do(self, outcome: DocumentsOutcome) -> bool:
+        """Whether each of the ledger's documents stands there, or is known to fail."""
         return not self._pending(outcome)
 
     def _leave_out_refused(self, outcome: DocumentsOutcome) -> None:

@@ -101,7 +101,7 @@ class Streaming:
 
     def _stored(self, work: BucketWork) -> Iterator[DocumentSlice]:
         for part in self._documents.stream_stored(work.bucket):
-            work.is_current &= self._documents.is_current(part.outcome)
+            work.is_current &= self._documents.has_nothing_to_do(part.outcome)
             yield part
 
     def _distrust(self, work: BucketWork) -> None:

@@ -130,7 +130,8 @@ def _is_done(project: Project, buckets: Sequence[str], outcome: ReindexReport) -
     if outcome.candidate is None:
         return False
     build = project.parts(outcome.candidate).build()
-    return not (build.out_of_step if outcome.slices >= SETTLING_SLICES else build.stale_buckets)(buckets)
+    left = build.out_of_step(buckets) if outcome.slices >= SETTLING_SLICES else build.stale_buckets(buckets)
+    return not left
 
 
 def _work_one_slice(project: Project, buckets: Sequence[str], outcome: ReindexReport, progress: Progress) -> None:

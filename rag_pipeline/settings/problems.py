@@ -11,18 +11,16 @@ _TAGS = {"edge", "server"}
 
 _SHOWN = {"literal_error", "greater_than", "greater_than_equal", "less_than", "less_than_equal", "multiple_of"}
 """Problems of values that are a number or one of a few words, so that showing them tells no secret."""
+_LIST = "must be a list; begin each item with '- '"
+_SECTION = "must be a section with keys of its own (docs/settings.md shows how)"
+_TRUTH = "must be true or false"
+_WHOLE = "must be a whole number"
 _WORDS = {
     "missing": "is missing; add it (docs/settings.md shows how)",
-    "tuple_type": "must be a list; begin each item with '- '",
-    "list_type": "must be a list; begin each item with '- '",
-    "dict_type": "must be a section with keys of its own (docs/settings.md shows how)",
-    "model_type": "must be a section with keys of its own (docs/settings.md shows how)",
-    "model_attributes_type": "must be a section with keys of its own (docs/settings.md shows how)",
-    "bool_type": "must be true or false",
-    "bool_parsing": "must be true or false",
-    "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "int_from_float": "must be a whole number",
+    **dict.fromkeys(("tuple_type", "list_type"), _LIST),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), _SECTION),
+    **dict.fromkeys(("bool_type", "bool_parsing"), _TRUTH),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), _WHOLE),
     "string_pattern_mismatch": "must match the pattern {pattern}",
     "union_tag_not_found": "has no {discriminator}; add it (docs/settings.md shows which there are)",
     "union_tag_invalid": "'{tag}' is none of {expected_tags}",

@@ -18,6 +18,7 @@ from rag_pipeline_tests.indexes import PROMPT
 from rag_pipeline_tests.projects import article, check, dump, fill, fresh_dump, index_once, open_project, write_settings
 
 TOPICS = {f"topic{number}.md": article(f"topic{number}") for number in range(4)}
+STAGES_ALONE = [{"collection"}, {"embeddings", "collection"}, {"chunks", "embeddings", "collection"}]
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_a_document_that_cannot_be_read_does_not_hold_up_a_reindex(
         changed.close()
 
 
-@pytest.mark.parametrize("stages", [{"collection"}, {"embeddings", "collection"}, {"chunks", "embeddings", "collection"}])
+@pytest.mark.parametrize("stages", STAGES_ALONE)
 def test_some_stages_alone_never_make_a_bucket_look_in_step(project: Project, tmp_path: Path, stages: set[str]) -> None:
     index_once(project)
     fill(tmp_path / "docs", {"topic0.md": article("entirely new words"), "new.md": article("new")})
@@ -106,7 +107,7 @@ def test_a_plan_does_not_fix_the_number_of_buckets(project: Project, tmp_path: P
     assert len(open_project(write_settings(tmp_path, buckets=8)).ledger.documents()) == len(TOPICS)
 
 
-@pytest.mark.parametrize("stages", [{"collection"}, {"embeddings", "collection"}, {"chunks", "embeddings", "collection"}])
+@pytest.mark.parametrize("stages", STAGES_ALONE)
 def test_some_stages_alone_leave_in_step_what_was(project: Project, stages: set[str]) -> None:
     index_once(project)
     bring_buckets_in_step(project, project.buckets, stages=stages, compare_all=False, progress=SILENT)
